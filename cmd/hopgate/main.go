@@ -1,0 +1,10 @@
+// Command hopgate compiles connection-authorization policies to eBPF.
+package main
+
+import (
+	"os"
+
+	"github.com/hopgate/hopgate/cmd/hopgate/cli"
+)
+
+func main() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

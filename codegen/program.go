@@ -1,0 +1,52 @@
+// Package codegen turns a decision diagram into eBPF programs and maps for one
+// target, and writes and reads them as object files.
+package codegen
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
+
+// Target is the system a program runs on.
+type Target uint8
+
+const (
+	Windows Target = iota // eBPF for Windows; also the in-process hook
+	Linux
+)
+
+func (t Target) String() string { return [...]string{"windows", "linux"}[t] }
+
+// Program is what one policy becomes on one target. It is plain data: nothing is
+// loaded yet.
+type Program struct {
+	Target    Target
+	Policy    string          // the policy's name
+	Functions []Function      // the entry points
+	Maps      []*ebpf.MapSpec // types carry the target's platform: ebpf.WindowsHash, ebpf.Hash ...
+	Rules     []Rule          // by counter key; the last is the default
+}
+
+// Function is one entry point with the local functions it calls.
+type Function struct {
+	Name    string // symbol, a C identifier
+	Section string // attach section, such as cgroup/connect_authorization4
+	// Instructions have their jumps resolved: offsets are final, no jump has a
+	// reference. Map loads refer to maps by name. Local functions follow the
+	// entry point's code, each starting with a symbol; calls refer to them.
+	Instructions asm.Instructions
+}
+
+// Rule is what a program knows of a rule, for whoever reads counters and events.
+type Rule struct {
+	ID      string
+	Verdict string // deny, allow or allow-hard
+	Audit   bool
+	Source  string // file:line:col, or ""
+}
+
+// Names of the maps of a program.
+const (
+	CountersMap = "hopgate_counters" // per-CPU array of u64 decisions, by index in Rules
+	EventsMap   = "hopgate_events"   // ring buffer of events
+)

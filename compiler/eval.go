@@ -17,18 +17,26 @@ type Decision struct {
 // Eval answers a request by trying the rules in order. It is the reference that
 // every other engine must agree with, and is kept simple for that.
 func (p *Policy) Eval(r *Request) Decision {
-	d := Decision{Verdict: p.Default, Rule: len(p.Rules), Audit: -1}
-	for i := range p.Rules {
-		rule := &p.Rules[i]
-		if rule.Audit && d.Audit >= 0 || !p.Matches(rule, r) {
-			continue
+	first := func(audit bool) int {
+		for i := range p.Rules {
+			if rule := &p.Rules[i]; rule.Audit == audit && p.Matches(rule, r) {
+				return i
+			}
 		}
-		if rule.Audit {
-			d.Audit = i
-			continue
-		}
-		d.Verdict, d.Rule = rule.Verdict, i
-		break
+		return len(p.Rules)
+	}
+	return p.decision(first(false), first(true))
+}
+
+// decision puts together the enforced and the audit rule that match first;
+// len(Rules) is the default, or no audit rule.
+func (p *Policy) decision(rule, audit int) Decision {
+	d := Decision{Verdict: p.Default, Rule: rule, Audit: -1}
+	if rule < len(p.Rules) {
+		d.Verdict = p.Rules[rule].Verdict
+	}
+	if audit < rule {
+		d.Audit = audit
 	}
 	if p.AuditMode {
 		d.Verdict = lang.Allow

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -31,8 +32,17 @@ func NewSource(name string, text []byte) *Source {
 // count Unicode code points.
 func (s *Source) Position(offset int) (line, col int) {
 	offset = min(max(offset, 0), len(s.Text))
-	line = sort.SearchInts(s.lines, offset+1)
+	line = s.lineOf(offset)
 	return line, utf8.RuneCount(s.Text[s.lines[line-1]:offset]) + 1
+}
+
+// lineOf gives the line of a byte offset, from 1.
+func (s *Source) lineOf(offset int) int { return sort.SearchInts(s.lines, offset+1) }
+
+// blankBefore reports whether only white space stands before the offset on its
+// line.
+func (s *Source) blankBefore(offset int) bool {
+	return len(bytes.TrimLeft(s.Text[s.lines[s.lineOf(offset)-1]:offset], " \t")) == 0
 }
 
 // Line gives the text of a line, counted from 1, without its line ending.

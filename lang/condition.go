@@ -1,0 +1,219 @@
+package lang
+
+import "slices"
+
+// maxDepth limits how deeply conditions and YAML values nest.
+const maxDepth = 100
+
+// cond reads `[if EXPR] [unless EXPR]`.
+func (p *parser) cond() (c Cond, ok bool) {
+	if p.accept("if") {
+		if c.If, ok = p.expr(); !ok {
+			return c, false
+		}
+	}
+	if p.accept("unless") {
+		if c.Unless, ok = p.expr(); !ok {
+			return c, false
+		}
+	}
+	if p.at("if") {
+		p.errorf(p.span(p.tok), codeSyntax, "`if` stands before `unless`, once")
+		return c, false
+	}
+	return c, true
+}
+
+func (p *parser) expr() (Expr, bool) {
+	start := p.tok.start
+	first, ok := p.and()
+	if !ok || !p.at("or") {
+		return first, ok
+	}
+	terms := []Expr{first}
+	for p.accept("or") {
+		x, ok := p.and()
+		if !ok {
+			return nil, false
+		}
+		terms = append(terms, x)
+	}
+	return joinOr(p.since(start), terms), true
+}
+
+func (p *parser) and() (Expr, bool) {
+	start := p.tok.start
+	first, ok := p.unary()
+	if !ok || !p.at("and") {
+		return first, ok
+	}
+	terms := []Expr{first}
+	for p.accept("and") {
+		x, ok := p.unary()
+		if !ok {
+			return nil, false
+		}
+		terms = append(terms, x)
+	}
+	return joinAnd(p.since(start), terms), true
+}
+
+func (p *parser) unary() (Expr, bool) {
+	t := p.tok
+	if !p.at("not") && t.kind != openParen {
+		return p.compare()
+	}
+	if p.depth++; p.depth > maxDepth {
+		p.errorf(p.span(t), codeLimit, "the condition nests deeper than %d", maxDepth)
+		return nil, false
+	}
+	defer func() { p.depth-- }()
+	p.advance()
+	if t.kind == word {
+		x, ok := p.unary()
+		return &Not{Span: p.since(t.start), X: x}, ok
+	}
+	x, ok := p.expr()
+	if !ok {
+		return nil, false
+	}
+	if p.tok.kind != closeParen {
+		p.unexpected("`and`, `or` or `)`").Notes = []Note{{p.span(t), "the parenthesis was opened here"}}
+		return nil, false
+	}
+	p.advance()
+	return x, true
+}
+
+// joinOr and joinAnd make one node of terms that are joined by the same word.
+func joinOr(at Span, terms []Expr) Expr {
+	flat := terms
+	if slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(*Or); return ok }) {
+		flat = nil
+		for _, x := range terms {
+			if or, ok := x.(*Or); ok {
+				flat = append(flat, or.Terms...)
+			} else {
+				flat = append(flat, x)
+			}
+		}
+	}
+	return &Or{Span: at, Terms: flat}
+}
+
+func joinAnd(at Span, terms []Expr) Expr {
+	flat := terms
+	if slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(*And); return ok }) {
+		flat = nil
+		for _, x := range terms {
+			if and, ok := x.(*And); ok {
+				flat = append(flat, and.Terms...)
+			} else {
+				flat = append(flat, x)
+			}
+		}
+	}
+	return &And{Span: at, Terms: flat}
+}
+
+var operators = map[tokenKind]Op{
+	equal: Equal, notEqual: NotEqual, less: Less, lessEqual: LessEqual, greater: Greater, greaterEqual: GreaterEqual,
+}
+
+func (p *parser) compare() (Expr, bool) {
+	start := p.tok.start
+	field := p.tok
+	if field.kind != word || p.atStatement() {
+		p.unexpected("a condition")
+		return nil, false
+	}
+	p.advance()
+	c := &Compare{Field: p.wordAt(field)}
+	if p.tok.kind == assign {
+		p.errorf(p.span(p.tok), codeSyntax, "`=` does not compare").Hint = "write `" + shorten(field.text) + " == ...`"
+		p.tok.kind = equal
+	}
+	op, isOp := operators[p.tok.kind]
+	switch {
+	case isOp:
+		c.Op = op
+	case p.at("in"):
+		c.Op = In
+	case p.at("not") && p.ahead.kind == word && p.ahead.text == "in":
+		c.Op = NotIn
+		p.advance()
+	default:
+		p.unexpected("`==`, `in` or another comparison after `" + shorten(field.text) + "`")
+		return nil, false
+	}
+	sign := p.tok
+	p.advance()
+	if p.tok.kind == openBrace {
+		if isOp {
+			p.wantsIn(sign)
+		}
+		c.Block = true
+		values, ok := p.block(false)
+		if !ok {
+			return nil, false
+		}
+		c.Values = values
+	} else {
+		value, ok := p.literal()
+		if !ok {
+			return nil, false
+		}
+		c.Values = []Word{value}
+	}
+	c.Span = p.since(start)
+	return c, true
+}
+
+// wantsIn reports a block after a comparison sign.
+func (p *parser) wantsIn(sign token) {
+	d := p.errorf(p.span(sign), codeSyntax, "`%s` takes one value, not a block", sign.text)
+	switch sign.kind {
+	case equal:
+		d.Hint = "write `in { ... }`"
+	case notEqual:
+		d.Hint = "write `not in { ... }`"
+	}
+}
+
+// block reads `{ LITERAL, ... }`; a comma may end it.
+func (p *parser) block(mayBeEmpty bool) ([]Word, bool) {
+	brace := p.tok
+	p.advance()
+	var values []Word
+	for p.tok.kind != closeBrace {
+		value, ok := p.literal()
+		if !ok {
+			return values, false
+		}
+		values = append(values, value)
+		if p.tok.kind == comma {
+			p.advance()
+		} else if p.tok.kind != closeBrace {
+			p.unexpected("`,` or `}`").Notes = []Note{{p.span(brace), "the block was opened here"}}
+			return values, false
+		}
+	}
+	p.advance()
+	if len(values) == 0 && !mayBeEmpty {
+		p.errorf(p.since(brace.start), codeEmpty, "the block is empty")
+	}
+	return values, true
+}
+
+func (p *parser) literal() (Word, bool) {
+	t := p.tok
+	if t.kind != word && t.kind != reference {
+		d := p.unexpected("a value")
+		if t.kind == quoted {
+			d.Hint = "values are written without quotes"
+		}
+		return Word{}, false
+	}
+	p.advance()
+	return p.wordAt(t), true
+}

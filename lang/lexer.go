@@ -1,0 +1,260 @@
+package lang
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+type tokenKind uint8
+
+const (
+	endOfText tokenKind = iota
+	word                // interface_type, 10.0.0.0/8, deny
+	reference           // $name
+	quoted              // "..."
+	openBrace
+	closeBrace
+	openParen
+	closeParen
+	comma
+	colon
+	assign
+	arrow
+	equal
+	notEqual
+	less
+	lessEqual
+	greater
+	greaterEqual
+)
+
+// token is one piece of DSL text. Text is the word, the name after `$`, the
+// value of a string, or the token as written.
+type token struct {
+	kind       tokenKind
+	start, end int // in the passage
+	text       string
+}
+
+// passage is DSL text and the place it was read from: a whole .hop file, or the
+// value of a YAML scalar.
+type passage struct {
+	source *Source
+	text   string
+	spots  []spot // of each byte of text; nil where text is the source itself
+}
+
+// spot is where one byte of a passage was written, [start, end) in the source.
+// Quotes, escapes and indentation make it differ from the byte's own offset.
+type spot struct{ start, end int32 }
+
+// span gives the place of the passage's bytes [start, end).
+func (p *passage) span(start, end int) Span {
+	s := Span{Source: p.source, Start: start, End: end}
+	if len(p.spots) > 0 {
+		last := p.spots[len(p.spots)-1]
+		s.Start, s.End = int(last.end), int(last.end)
+		if start < len(p.spots) {
+			s.Start = int(p.spots[start].start)
+		}
+		if end > start && end <= len(p.spots) {
+			s.End = int(p.spots[end-1].end)
+		}
+	}
+	return s
+}
+
+// lexer cuts a passage into tokens, on demand.
+type lexer struct {
+	passage
+	*report
+	at       int
+	afterID  bool // the last word was `rule` or `assert`: the next ends at its first `:`
+	comments []comment
+}
+
+func (l *lexer) next() token {
+	for {
+		l.skipBlanks()
+		if l.at == len(l.text) {
+			return token{start: l.at, end: l.at}
+		}
+		switch c := l.text[l.at]; {
+		case isWordByte(c):
+			return l.word()
+		case c == '$':
+			return l.reference()
+		case c == '"':
+			return l.quoted()
+		}
+		if t, ok := l.punctuation(); ok {
+			return t
+		}
+		if c, _ := utf8.DecodeRuneInString(l.text[l.at:]); isLetter(c) {
+			return l.word()
+		}
+		l.stray()
+	}
+}
+
+func (l *lexer) punctuation() (token, bool) {
+	for _, p := range punctuation {
+		if !strings.HasPrefix(l.text[l.at:], p.text) {
+			continue
+		}
+		t := token{kind: p.kind, start: l.at, end: l.at + len(p.text), text: p.text}
+		l.at, l.afterID = t.end, false
+		if p.instead != "" {
+			l.errorf(l.span(t.start, t.end), codeSyntax, "`%s` is not an operator", p.text).Hint = "write `" + p.instead + "`"
+			t.text = p.instead
+		}
+		return t, true
+	}
+	return token{}, false
+}
+
+// punctuation in the order to try it; instead names what a stranger's operator
+// is called here, so that the parser can go on.
+var punctuation = [...]struct {
+	text    string
+	kind    tokenKind
+	instead string
+}{
+	{"{", openBrace, ""}, {"}", closeBrace, ""}, {"(", openParen, ""}, {")", closeParen, ""},
+	{",", comma, ""}, {":", colon, ""},
+	{"=>", arrow, ""}, {"==", equal, ""}, {"=", assign, ""}, {"!=", notEqual, ""},
+	{"<=", lessEqual, ""}, {"<", less, ""}, {">=", greaterEqual, ""}, {">", greater, ""},
+	{"&&", word, "and"}, {"||", word, "or"}, {"!", word, "not"},
+}
+
+// skipBlanks passes over white space and keeps the comments it meets.
+func (l *lexer) skipBlanks() {
+	for l.at < len(l.text) {
+		switch l.text[l.at] {
+		case ' ', '\t', '\r', '\n':
+			l.at++
+		case '#':
+			start := l.at
+			if n := strings.IndexByte(l.text[start:], '\n'); n >= 0 {
+				l.at += n
+			} else {
+				l.at = len(l.text)
+			}
+			l.comments = append(l.comments, comment{
+				start: l.span(start, start+1).Start,
+				text:  strings.TrimRight(l.text[start+1:l.at], " \t\r"),
+			})
+		default:
+			return
+		}
+	}
+}
+
+// word reads a maximal run of word characters, less one final colon. An address
+// such as `fd00::` keeps its two.
+func (l *lexer) word() token {
+	start := l.at
+	for l.at < len(l.text) {
+		c := l.text[l.at]
+		if isWordByte(c) && !(c == ':' && l.afterID) {
+			l.at++
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(l.text[l.at:])
+		if c < utf8.RuneSelf || !isLetter(r) {
+			break
+		}
+		l.at += n
+	}
+	text := l.text[start:l.at]
+	if len(text) > 1 && strings.HasSuffix(text, ":") && !strings.HasSuffix(text, "::") {
+		l.at--
+		text = text[:len(text)-1]
+	}
+	t := token{kind: word, start: start, end: l.at, text: text}
+	if text == "" || text[0] == ':' && !strings.HasPrefix(text, "::") {
+		l.at = start + 1
+		t.kind, t.end, t.text = colon, l.at, ":"
+	}
+	l.afterID = text == "rule" || text == "assert"
+	return t
+}
+
+func (l *lexer) reference() token {
+	l.afterID = false
+	start := l.at
+	l.at++
+	if l.at == len(l.text) || !isWordByte(l.text[l.at]) {
+		l.errorf(l.span(start, l.at), codeSyntax, "expected a name after `$`")
+		return token{kind: reference, start: start, end: l.at}
+	}
+	t := l.word()
+	return token{kind: reference, start: start, end: t.end, text: t.text}
+}
+
+func (l *lexer) quoted() token {
+	l.afterID = false
+	start := l.at
+	var value strings.Builder
+	for l.at++; l.at < len(l.text); l.at++ {
+		switch c := l.text[l.at]; {
+		case c == '"':
+			l.at++
+			return token{kind: quoted, start: start, end: l.at, text: value.String()}
+		case c == '\n':
+			l.errorf(l.span(start, l.at), codeString, "the string has no closing `\"`")
+			return token{kind: quoted, start: start, end: l.at, text: value.String()}
+		case c == '\\' && l.at+1 < len(l.text) && (l.text[l.at+1] == '"' || l.text[l.at+1] == '\\'):
+			l.at++
+			value.WriteByte(l.text[l.at])
+		case c == '\\':
+			l.errorf(l.span(l.at, l.at+1), codeString, "unknown escape in a string").Hint = "the escapes are `\\\"` and `\\\\`"
+		case c < ' ' || c == 0x7f:
+			if c != '\r' || l.at+1 == len(l.text) || l.text[l.at+1] != '\n' {
+				l.errorf(l.span(l.at, l.at+1), codeString, "control character in a string")
+			}
+		default:
+			value.WriteByte(c)
+		}
+	}
+	l.errorf(l.span(start, l.at), codeString, "the string has no closing `\"`")
+	return token{kind: quoted, start: start, end: l.at, text: value.String()}
+}
+
+// stray reports characters that begin no token and passes over them.
+func (l *lexer) stray() {
+	start := l.at
+	for l.at < len(l.text) {
+		c, n := utf8.DecodeRuneInString(l.text[l.at:])
+		if l.at > start && (c <= ' ' || c < utf8.RuneSelf && (isWordByte(byte(c)) || strings.ContainsRune("$\"#{}(),=!<>&|", c)) || isLetter(c)) {
+			break
+		}
+		l.at += n
+	}
+	d := l.errorf(l.span(start, l.at), codeSyntax, "unexpected `%s`", shorten(l.text[start:l.at]))
+	switch l.text[start] {
+	case ';':
+		d.Hint = "statements end by themselves"
+	case '\'':
+		d.Hint = "strings stand in `\"`, values without quotes"
+	case '*':
+		d.Hint = "comments begin with `#`"
+	}
+}
+
+// isWordByte reports whether the ASCII character c may stand in a word.
+func isWordByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= ':' || c == '_' || c == '.' || c == '/' || c == '-' || c == '[' || c == ']'
+}
+
+func isLetter(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }
+
+// shorten cuts a long piece of user text for a message.
+func shorten(s string) string {
+	const limit = 60
+	if utf8.RuneCountInString(s) <= limit {
+		return s
+	}
+	return string([]rune(s[:min(len(s), 4*limit)])[:limit]) + "…"
+}

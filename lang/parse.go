@@ -1,0 +1,124 @@
+package lang
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxSize is the largest policy that is read, in bytes.
+const maxSize = 32 << 20
+
+// Parse reads a policy file. The name is not opened: it appears in messages, and
+// its extension says which syntax src is in.
+//
+// Errors are Diagnostics, sorted, as many as could be found. A file with errors
+// still gives the tree of what was understood, so that its names can be checked;
+// only text that cannot be read at all gives nil.
+func Parse(name string, src []byte) (*File, error) {
+	file := &File{Source: newPolicySource(name, src)}
+	var errs report
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".hop":
+	case ".yaml", ".yml":
+		file.Syntax = YAML
+	default:
+		errs.errorf(Span{Source: file.Source}, codeFileType, "a policy's name ends in .hop, .yaml or .yml")
+		return nil, errs.found
+	}
+	if !readable(file.Source, &errs) {
+		return nil, errs.found
+	}
+	if file.Syntax == YAML {
+		parseYAML(file, &errs)
+	} else {
+		parseDSL(file, &errs)
+	}
+	return file, errs.found.Sort().Err()
+}
+
+// ParseExpr reads a condition in the DSL's spelling, without `if`. The name
+// appears in messages.
+func ParseExpr(name string, src []byte) (Expr, error) {
+	p, errs := parseFragment(name, src)
+	if p == nil {
+		return nil, errs.found
+	}
+	x, ok := p.expr()
+	p.finish(ok, "`and`, `or` or the end")
+	return x, errs.found.Sort().Err()
+}
+
+// ParseClaim reads an assert without its id: always or never, then
+// `VERDICT [if EXPR] [unless EXPR]` as src.
+func ParseClaim(name string, always bool, src []byte) (*Assert, error) {
+	p, errs := parseFragment(name, src)
+	if p == nil {
+		return nil, errs.found
+	}
+	a := &Assert{Always: always}
+	ok := p.claim(a)
+	a.Span = p.since(0)
+	p.finish(ok, "`if`, `unless` or the end")
+	return a, errs.found.Sort().Err()
+}
+
+// ParseGivens reads `FIELD = LITERAL, ...` as in a test.
+func ParseGivens(name string, src []byte) ([]Given, error) {
+	p, errs := parseFragment(name, src)
+	if p == nil {
+		return nil, errs.found
+	}
+	list, ok := p.givens()
+	p.finish(ok, "`,` or the end")
+	return list, errs.found.Sort().Err()
+}
+
+func parseFragment(name string, src []byte) (*parser, *report) {
+	source, errs := newPolicySource(name, src), &report{}
+	if !readable(source, errs) {
+		return nil, errs
+	}
+	return newParser(passage{source: source, text: string(source.Text)}, errs), errs
+}
+
+// finish reports anything after the end of a fragment.
+func (p *parser) finish(ok bool, what string) {
+	if ok && p.tok.kind != endOfText {
+		p.unexpected(what)
+	}
+}
+
+// newPolicySource leaves out a byte order mark.
+func newPolicySource(name string, src []byte) *Source {
+	return NewSource(name, bytes.TrimPrefix(src, []byte("\ufeff")))
+}
+
+// readable reports text that no parser could make sense of.
+func readable(s *Source, errs *report) bool {
+	at := func(offset int) Span { return Span{Source: s, Start: offset, End: offset} }
+	if len(s.Text) > maxSize {
+		errs.errorf(at(0), codeLimit, "the file has %d bytes; a policy may have %d", len(s.Text), maxSize)
+	} else if i := bytes.IndexByte(s.Text, 0); i >= 0 {
+		errs.errorf(at(i), codeEncoding, "this is not a text file").Hint = "a policy is text in UTF-8"
+	} else if !utf8.Valid(s.Text) {
+		errs.errorf(at(invalidUTF8(s.Text)), codeEncoding, "this is not UTF-8").Hint = "a policy is text in UTF-8"
+	} else if len(bytes.TrimSpace(s.Text)) == 0 {
+		errs.errorf(at(0), codeEmptyFile, "the file is empty")
+	}
+	return len(errs.found) == 0
+}
+
+// invalidUTF8 is the offset of the first byte that is not UTF-8.
+func invalidUTF8(text []byte) int {
+	i := 0
+	for i < len(text) {
+		c, n := utf8.DecodeRune(text[i:])
+		if c == utf8.RuneError && n == 1 {
+			break
+		}
+		i += n
+	}
+	return i
+}

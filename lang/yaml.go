@@ -1,0 +1,3 @@
+package lang
+
+func parseYAML(file *File, errs *report) {}

@@ -1,5 +1,7 @@
 package codegen
 
+import "github.com/hopgate/hopgate/compiler"
+
 // Offsets and sizes in bytes of what the kernel shows a program. They stand here
 // and nowhere else.
 
@@ -34,9 +36,31 @@ const (
 	NetworkContextSize          = 32
 )
 
+// bpf_sock_addr_test_context_t, what bpf_prog_test_run_opts takes to run a program
+// with a network context (ebpf_nethooks.h). Size and total size are both
+// TestContextSize.
+const (
+	TestContextVersion  = 0  // u16: 1
+	TestContextLength   = 8  // u64: bytes without trailing padding
+	TestContextTotal    = 16 // u64: bytes
+	TestContextSockAddr = 24 // bpf_sock_addr_t
+	TestContextNetwork  = 88 // bpf_sock_addr_network_context_t
+	TestContextSize     = 120
+)
+
 // HelperNetworkContext is the id of bpf_sock_addr_get_network_context in eBPF for
 // Windows: int (ctx, void *buffer, u32 size); it gives 0, or less on failure.
 const HelperNetworkContext = 0xFFFF + 3
+
+// Other helpers of sock_addr programs in eBPF for Windows.
+const (
+	HelperCurrentPidTgidOld  = 0xFFFF + 1 // u64 (): as HelperCurrentPidTgid
+	HelperSetRedirectContext = 0xFFFF + 2 // int (ctx, void *data, u32 size): 0, or less on failure
+	HelperCurrentPidTgid     = 19         // u64 (): process id << 32 | thread id
+	HelperCurrentLogonID     = 20         // u64 (ctx)
+	HelperIsCurrentAdmin     = 21         // s32 (ctx): 1, 0, or less where it is not known
+	HelperSocketCookie       = 26         // u64 (ctx)
+)
 
 // AttachType is an attach type of eBPF for Windows for the program type
 // BPF_PROG_TYPE_CGROUP_SOCK_ADDR, by its number.
@@ -75,3 +99,23 @@ var attachTypes = map[AttachType]struct{ section, guid string }{
 	AttachConnectAuthorization4: {"cgroup/connect_authorization4", "6076c13a-f04f-4ff8-8380-908553f22276"},
 	AttachConnectAuthorization6: {"cgroup/connect_authorization6", "54b0b6ed-432a-4674-8b27-8d9f5b40c675"},
 }
+
+// sockAddrEnds gives the offsets of the remote and the local end in the context.
+func sockAddrEnds(hook compiler.Hook) (remote, local end) {
+	src := end{SockAddrMsgSrcIP, SockAddrMsgSrcPort}
+	user := end{SockAddrUserIP, SockAddrUserPort}
+	if hook == compiler.Accept {
+		return src, user
+	}
+	return user, src
+}
+
+// end is where the context has one end of the connection.
+type end struct{ ip, port int16 }
+
+// The stack of a program, as offsets from r10.
+const (
+	stackContext = -NetworkContextSize  // the network context
+	stackKey     = stackContext - 24    // a map key: u32 index, or prefix length and data
+	stackEvent   = stackKey - EventSize // an event being put together
+)

@@ -25,6 +25,7 @@ type Program struct {
 	Functions []Function      // the entry points
 	Maps      []*ebpf.MapSpec // types carry the target's platform: ebpf.WindowsHash, ebpf.Hash ...
 	Rules     []Rule          // by counter key; the last is the default
+	Build     Build           // where the program comes from
 }
 
 // Function is one entry point with the local functions it calls.
@@ -39,10 +40,10 @@ type Function struct {
 
 // Rule is what a program knows of a rule, for whoever reads counters and events.
 type Rule struct {
-	ID      string
-	Verdict string // deny, allow or allow-hard
-	Audit   bool
-	Source  string // file:line:col, or ""
+	ID      string `json:"id"`
+	Verdict string `json:"verdict"` // deny, allow or allow-hard
+	Audit   bool   `json:"audit,omitempty"`
+	Source  string `json:"source,omitempty"` // file:line:col, or ""
 }
 
 // Names of the maps of a program.

@@ -1,0 +1,245 @@
+package vm
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// An address is a region in its high 16 bits and an offset below. Addresses of
+// one region reach no other but by adding numbers of 2^48 and more, and any
+// address, however made, is checked where it is used.
+const (
+	addressBits = 48
+	offsetMask  = 1<<addressBits - 1
+
+	contextRegion = 0x0001
+	stackRegion   = 0x0002
+	valueRegions  = 0x1000 // + number of the map
+	handleRegions = 0x4000 // + number of the map
+	maxMaps       = 0x1000
+	innerMaps     = 0x1000 // numbers of maps that a run found in maps of maps start here
+	maxInnerMaps  = 0x1000
+)
+
+// Stack frames stand apart, so that an offset beyond one is in none.
+const (
+	frameShift = 10
+	frameSpace = 1 << frameShift
+)
+
+func contextAddress() uint64 { return contextRegion << addressBits }
+
+// frameAddress is r10 of a frame: the end of its bytes.
+func frameAddress(depth int) uint64 {
+	return stackRegion<<addressBits + uint64(depth)*frameSpace + frameBytes
+}
+
+func handleAddress(number int) uint64 { return (handleRegions + uint64(number)) << addressBits }
+
+func valueAddress(number int, offset uint64) uint64 {
+	return (valueRegions+uint64(number))<<addressBits + offset
+}
+
+// plain is the stack or context memory at an address; nil if it is not all there.
+func (m *Machine) plain(address, size uint64) []byte {
+	offset := address & offsetMask
+	switch address >> addressBits {
+	case stackRegion:
+		if offset>>frameShift <= uint64(m.depth) && offset%frameSpace+size <= frameBytes {
+			return m.stack[offset : offset+size]
+		}
+	case contextRegion:
+		if offset+size <= uint64(len(m.context)) {
+			return m.context[offset : offset+size]
+		}
+	}
+	return nil
+}
+
+// plainToWrite is plain without a context that is read-only.
+func (m *Machine) plainToWrite(address, size uint64) []byte {
+	if m.readOnly && address>>addressBits == contextRegion {
+		return nil
+	}
+	return m.plain(address, size)
+}
+
+// shared is the map memory at an address, and the offset in it; nil if there is
+// none or a program may not do that to it.
+func (m *Machine) shared(address, size uint64, forbidden uint32) (words, uint64) {
+	mp := m.mapNumber(address>>addressBits - valueRegions)
+	if mp == nil || mp.spec.Flags&forbidden != 0 {
+		return nil, 0
+	}
+	offset := address & offsetMask
+	number, within := offset>>mp.shift, offset&(1<<mp.shift-1)
+	start := number * mp.stride
+	if within+size > uint64(mp.spec.ValueSize) || start >= uint64(len(mp.values))*8 {
+		return nil, 0
+	}
+	return mp.values, start + within
+}
+
+// mapNumber is the map of a number, of the program or of this run; nil for none.
+func (m *Machine) mapNumber(n uint64) *Map {
+	if n < uint64(len(m.maps)) {
+		return m.maps[n]
+	}
+	if n -= innerMaps; n < uint64(len(m.inner)) {
+		return m.inner[n]
+	}
+	return nil
+}
+
+// load reads 1, 2, 4 or 8 bytes.
+func (m *Machine) load(address, size uint64) (uint64, bool) {
+	if b := m.plain(address, size); b != nil {
+		switch size {
+		case 1:
+			return uint64(b[0]), true
+		case 2:
+			return uint64(binary.LittleEndian.Uint16(b)), true
+		case 4:
+			return uint64(binary.LittleEndian.Uint32(b)), true
+		}
+		return binary.LittleEndian.Uint64(b), true
+	}
+	if w, offset := m.shared(address, size, flagWriteOnlyProgram); w != nil {
+		return w.load(offset, size), true
+	}
+	return 0, false
+}
+
+// store writes 1, 2, 4 or 8 bytes.
+func (m *Machine) store(address, size, v uint64) bool {
+	if b := m.plainToWrite(address, size); b != nil {
+		switch size {
+		case 1:
+			b[0] = byte(v)
+		case 2:
+			binary.LittleEndian.PutUint16(b, uint16(v))
+		case 4:
+			binary.LittleEndian.PutUint32(b, uint32(v))
+		default:
+			binary.LittleEndian.PutUint64(b, v)
+		}
+		return true
+	}
+	if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
+		w.store(offset, size, v)
+		return true
+	}
+	return false
+}
+
+// atomic executes an atomic instruction on 4 or 8 bytes.
+func (m *Machine) atomic(in *insn, size uint64) error {
+	address := m.reg[in.dst] + uint64(int64(in.off))
+	if address%size != 0 {
+		return fmt.Errorf("atomic operation on %d bytes at %s is not aligned", size, m.describe(address))
+	}
+	mask := uint64(1)<<(size*8) - 1
+	operand, expected := m.reg[in.src], m.reg[0]&mask
+	change := func(old uint64) uint64 {
+		switch in.imm &^ atomicFetch {
+		case atomicAdd:
+			return old + operand
+		case atomicOr:
+			return old | operand
+		case atomicAnd:
+			return old & operand
+		case atomicXor:
+			return old ^ operand
+		case atomicCompare &^ atomicFetch:
+			if old != expected {
+				return old
+			}
+		}
+		return operand
+	}
+	var old uint64
+	if b := m.plainToWrite(address, size); b != nil {
+		old, _ = m.load(address, size)
+		m.store(address, size, change(old))
+	} else if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
+		old = w.update(offset, size, change)
+	} else {
+		return m.outside("atomic operation on", address, size)
+	}
+	switch {
+	case in.imm == atomicCompare:
+		m.reg[0] = old
+	case in.imm&atomicFetch != 0:
+		m.reg[in.src] = old
+	}
+	return nil
+}
+
+// Read copies len(buf) bytes of the program's memory. It fails, copying nothing,
+// if they are not all in one place that the program may read.
+func (m *Machine) Read(address uint64, buf []byte) error {
+	size := uint64(len(buf))
+	if size == 0 {
+		return nil
+	}
+	if b := m.plain(address, size); b != nil {
+		copy(buf, b)
+		return nil
+	}
+	if w, offset := m.shared(address, size, flagWriteOnlyProgram); w != nil {
+		w.read(offset, buf)
+		return nil
+	}
+	return m.outside("read of", address, size)
+}
+
+// Write copies buf into the program's memory. It fails, copying nothing, if there
+// is no place for all of it that the program may write.
+func (m *Machine) Write(address uint64, buf []byte) error {
+	size := uint64(len(buf))
+	if size == 0 {
+		return nil
+	}
+	if b := m.plainToWrite(address, size); b != nil {
+		copy(b, buf)
+		return nil
+	}
+	if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
+		w.write(offset, buf)
+		return nil
+	}
+	return m.outside("write of", address, size)
+}
+
+// outside is the error of an access that is not allowed.
+func (m *Machine) outside(what string, address, size uint64) error {
+	return fmt.Errorf("%s %d bytes at %s", what, size, m.describe(address))
+}
+
+// describe says what is at an address, and what the program may use there.
+func (m *Machine) describe(address uint64) string {
+	region, offset := address>>addressBits, address&offsetMask
+	signed := int64(address<<16) >> 16
+	switch {
+	case region == stackRegion:
+		depth := offset >> frameShift
+		if depth > uint64(m.depth) {
+			return fmt.Sprintf("stack frame %d, which is not in use", depth)
+		}
+		return fmt.Sprintf("byte %d of stack frame %d, which has %d", offset%frameSpace, depth, frameBytes)
+	case region == contextRegion || region == contextRegion-1 && signed < 0 && signed > -1<<32:
+		if m.readOnly && offset < uint64(len(m.context)) {
+			return fmt.Sprintf("byte %d of the context, which is read-only", signed)
+		}
+		return fmt.Sprintf("byte %d of the context, which has %d", signed, len(m.context))
+	case region >= handleRegions && m.mapNumber(region-handleRegions) != nil:
+		return "a map's handle"
+	}
+	if mp := m.mapNumber(region - valueRegions); mp != nil && mp.values != nil {
+		return fmt.Sprintf("byte %d of a value of map `%s`, which has %d", offset&(1<<mp.shift-1), mp.spec.Name, mp.spec.ValueSize)
+	}
+	if address < 1<<32 {
+		return fmt.Sprintf("%#x, a null pointer or a number", address)
+	}
+	return fmt.Sprintf("%#x, which is no address", address)
+}

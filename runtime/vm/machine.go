@@ -1,10 +1,6 @@
 package vm
 
-import (
-	"encoding/binary"
-	"errors"
-	"math/bits"
-)
+import "errors"
 
 // Machine runs programs, one at a time; use one in each goroutine. A run
 // allocates no memory. Machines that run at the same time should have different
@@ -80,7 +76,7 @@ func (m *Machine) clearFrame() {
 }
 
 func (m *Machine) fault(p *Program, pc int, err error) *Fault {
-	return &Fault{Program: p.name, Index: pc - 1, Err: err}
+	return &Fault{Program: p.name, Index: pc, Err: err}
 }
 
 var errDepth = errors.New("call of a ninth function deep")
@@ -89,259 +85,19 @@ var errDepth = errors.New("call of a ninth function deep")
 func (m *Machine) run(p *Program) (uint64, uint64, *Fault) {
 	m.enter(p)
 	r := &m.reg
-	code, pc := p.code, 0
-	limit := p.maxSteps
-	for steps := uint64(1); ; steps++ {
-		in := &code[pc]
-		pc++
-		if steps > limit {
-			return 0, steps - 1, m.fault(p, pc, ErrSteps)
+	pc, steps := 0, uint64(0)
+	for limit := p.maxSteps; ; {
+		pc, steps = m.fast(p.code, pc, steps, limit)
+		if steps == limit {
+			return 0, steps, m.fault(p, pc, ErrSteps)
 		}
-		dst := &r[in.dst&15]
-		b := r[in.src&15] + in.imm
+		in := &p.code[pc]
+		pc, steps = pc+1, steps+1
+		var err error
 		switch in.op {
-		case opAdd64:
-			*dst += b
-		case opSub64:
-			*dst -= b
-		case opMul64:
-			*dst *= b
-		case opDiv64:
-			*dst = divide(*dst, b)
-		case opSDiv64:
-			*dst = uint64(divide(int64(*dst), int64(b)))
-		case opMod64:
-			*dst = modulo(*dst, b)
-		case opSMod64:
-			*dst = uint64(modulo(int64(*dst), int64(b)))
-		case opOr64:
-			*dst |= b
-		case opAnd64:
-			*dst &= b
-		case opXor64:
-			*dst ^= b
-		case opLsh64:
-			*dst <<= b & 63
-		case opRsh64:
-			*dst >>= b & 63
-		case opArsh64:
-			*dst = uint64(int64(*dst) >> (b & 63))
-		case opMov64:
-			*dst = b
-		case opMovSX8:
-			*dst = uint64(int8(b))
-		case opMovSX16:
-			*dst = uint64(int16(b))
-		case opMovSX32:
-			*dst = uint64(int32(b))
-		case opNeg64:
-			*dst = -*dst
-		case opLoadImm:
-			*dst = b
-			pc++
-		case opAdd32:
-			*dst = uint64(uint32(*dst) + uint32(b))
-		case opSub32:
-			*dst = uint64(uint32(*dst) - uint32(b))
-		case opMul32:
-			*dst = uint64(uint32(*dst) * uint32(b))
-		case opDiv32:
-			*dst = uint64(divide(uint32(*dst), uint32(b)))
-		case opSDiv32:
-			*dst = uint64(uint32(divide(int32(*dst), int32(b))))
-		case opMod32:
-			*dst = uint64(modulo(uint32(*dst), uint32(b)))
-		case opSMod32:
-			*dst = uint64(uint32(modulo(int32(*dst), int32(b))))
-		case opOr32:
-			*dst = uint64(uint32(*dst) | uint32(b))
-		case opAnd32:
-			*dst = uint64(uint32(*dst) & uint32(b))
-		case opXor32:
-			*dst = uint64(uint32(*dst) ^ uint32(b))
-		case opLsh32:
-			*dst = uint64(uint32(*dst) << (b & 31))
-		case opRsh32:
-			*dst = uint64(uint32(*dst) >> (b & 31))
-		case opArsh32:
-			*dst = uint64(uint32(int32(*dst) >> (b & 31)))
-		case opMov32:
-			*dst = uint64(uint32(b))
-		case opMovSX8w:
-			*dst = uint64(uint32(int8(b)))
-		case opMovSX16w:
-			*dst = uint64(uint32(int16(b)))
-		case opNeg32:
-			*dst = uint64(-uint32(*dst))
-		case opTruncate16:
-			*dst = uint64(uint16(*dst))
-		case opNothing:
-		case opSwap16:
-			*dst = uint64(bits.ReverseBytes16(uint16(*dst)))
-		case opSwap32:
-			*dst = uint64(bits.ReverseBytes32(uint32(*dst)))
-		case opSwap64:
-			*dst = bits.ReverseBytes64(*dst)
-
-		case opJump:
-			pc = int(in.off)
-		case opEq64:
-			if *dst == b {
-				pc = int(in.off)
-			}
-		case opNe64:
-			if *dst != b {
-				pc = int(in.off)
-			}
-		case opGt64:
-			if *dst > b {
-				pc = int(in.off)
-			}
-		case opGe64:
-			if *dst >= b {
-				pc = int(in.off)
-			}
-		case opLt64:
-			if *dst < b {
-				pc = int(in.off)
-			}
-		case opLe64:
-			if *dst <= b {
-				pc = int(in.off)
-			}
-		case opSet64:
-			if *dst&b != 0 {
-				pc = int(in.off)
-			}
-		case opSGt64:
-			if int64(*dst) > int64(b) {
-				pc = int(in.off)
-			}
-		case opSGe64:
-			if int64(*dst) >= int64(b) {
-				pc = int(in.off)
-			}
-		case opSLt64:
-			if int64(*dst) < int64(b) {
-				pc = int(in.off)
-			}
-		case opSLe64:
-			if int64(*dst) <= int64(b) {
-				pc = int(in.off)
-			}
-		case opEq32:
-			if uint32(*dst) == uint32(b) {
-				pc = int(in.off)
-			}
-		case opNe32:
-			if uint32(*dst) != uint32(b) {
-				pc = int(in.off)
-			}
-		case opGt32:
-			if uint32(*dst) > uint32(b) {
-				pc = int(in.off)
-			}
-		case opGe32:
-			if uint32(*dst) >= uint32(b) {
-				pc = int(in.off)
-			}
-		case opLt32:
-			if uint32(*dst) < uint32(b) {
-				pc = int(in.off)
-			}
-		case opLe32:
-			if uint32(*dst) <= uint32(b) {
-				pc = int(in.off)
-			}
-		case opSet32:
-			if uint32(*dst)&uint32(b) != 0 {
-				pc = int(in.off)
-			}
-		case opSGt32:
-			if int32(*dst) > int32(b) {
-				pc = int(in.off)
-			}
-		case opSGe32:
-			if int32(*dst) >= int32(b) {
-				pc = int(in.off)
-			}
-		case opSLt32:
-			if int32(*dst) < int32(b) {
-				pc = int(in.off)
-			}
-		case opSLe32:
-			if int32(*dst) <= int32(b) {
-				pc = int(in.off)
-			}
-
-		case opLoad8:
-			v, ok := m.load(b, 1)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 1))
-			}
-			*dst = v
-		case opLoad16:
-			v, ok := m.load(b, 2)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 2))
-			}
-			*dst = v
-		case opLoad32:
-			if s := m.plain(b, 4); s != nil {
-				*dst = uint64(binary.LittleEndian.Uint32(s))
-				continue
-			}
-			v, ok := m.load(b, 4)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 4))
-			}
-			*dst = v
-		case opLoad64:
-			if s := m.plain(b, 8); s != nil {
-				*dst = binary.LittleEndian.Uint64(s)
-				continue
-			}
-			v, ok := m.load(b, 8)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 8))
-			}
-			*dst = v
-		case opLoadSX8:
-			v, ok := m.load(b, 1)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 1))
-			}
-			*dst = uint64(int8(v))
-		case opLoadSX16:
-			v, ok := m.load(b, 2)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 2))
-			}
-			*dst = uint64(int16(v))
-		case opLoadSX32:
-			v, ok := m.load(b, 4)
-			if !ok {
-				return 0, steps, m.fault(p, pc, m.outside("load of", b, 4))
-			}
-			*dst = uint64(int32(v))
-		case opStore8, opStore16, opStore32, opStore64:
-			size := uint64(1) << (in.op - opStore8)
-			address := *dst + uint64(int64(in.off))
-			if !m.store(address, size, b) {
-				return 0, steps, m.fault(p, pc, m.outside("store of", address, size))
-			}
-		case opAtomic32:
-			if err := m.atomic(in, 4); err != nil {
-				return 0, steps, m.fault(p, pc, err)
-			}
-		case opAtomic64:
-			if err := m.atomic(in, 8); err != nil {
-				return 0, steps, m.fault(p, pc, err)
-			}
-
 		case opCall:
 			if m.depth == maxFrames-1 {
-				return 0, steps, m.fault(p, pc, errDepth)
+				return 0, steps, m.fault(p, pc-1, errDepth)
 			}
 			m.frames[m.depth] = frame{p, pc, [4]uint64(r[6:10])}
 			m.depth++
@@ -354,47 +110,26 @@ func (m *Machine) run(p *Program) (uint64, uint64, *Fault) {
 			}
 			m.depth--
 			f := &m.frames[m.depth]
-			if f.program != p {
-				p, code = f.program, f.program.code
-				m.maps, m.readOnly = p.maps, p.readOnly
-			}
-			pc = f.pc
+			p, pc = f.program, f.pc
+			m.maps, m.readOnly = p.maps, p.readOnly
 			copy(r[6:10], f.saved[:])
 			r[10] = frameAddress(m.depth)
 		case opHelper:
-			v, err := p.helpers[in.imm](m, r[1], r[2], r[3], r[4], r[5])
-			if err != nil {
-				return 0, steps, m.fault(p, pc, err)
-			}
-			r[0] = v
+			r[0], err = p.helpers[in.imm](m, r[1], r[2], r[3], r[4], r[5])
 		case opTailCall:
-			target, err := m.tailCall(r[1], r[2], r[3])
-			if err != nil {
-				return 0, steps, m.fault(p, pc, err)
-			}
-			if target == nil {
+			var target *Program
+			target, err = m.tailCall(r[1], r[2], r[3])
+			if target != nil {
+				p, pc = target, 0
+				m.enter(p)
+			} else {
 				r[0] = ENOENT.result()
-				continue
 			}
-			p, code, pc = target, target.code, 0
-			m.enter(p)
+		default:
+			err = m.access(in)
+		}
+		if err != nil {
+			return 0, steps, m.fault(p, pc-1, err)
 		}
 	}
-}
-
-// divide is the quotient; 0 for division by 0 (RFC 9669). The least number by -1
-// is itself.
-func divide[T uint32 | uint64 | int32 | int64](a, b T) T {
-	if b == 0 {
-		return 0
-	}
-	return a / b
-}
-
-// modulo is the remainder; a for division by 0 (RFC 9669).
-func modulo[T uint32 | uint64 | int32 | int64](a, b T) T {
-	if b == 0 {
-		return a
-	}
-	return a % b
 }

@@ -91,45 +91,40 @@ func (m *Machine) mapNumber(n uint64) *Map {
 	return nil
 }
 
-// load reads 1, 2, 4 or 8 bytes.
-func (m *Machine) load(address, size uint64) (uint64, bool) {
-	if b := m.plain(address, size); b != nil {
-		switch size {
-		case 1:
-			return uint64(b[0]), true
-		case 2:
-			return uint64(binary.LittleEndian.Uint16(b)), true
-		case 4:
-			return uint64(binary.LittleEndian.Uint32(b)), true
+// access executes a load, a store or an atomic instruction, on any memory.
+func (m *Machine) access(in *insn) error {
+	switch in.op {
+	case opLoad8, opLoad16, opLoad32, opLoad64:
+		size := uint64(1) << (in.op - opLoad8)
+		address := m.reg[in.src] + in.imm
+		w, offset := m.shared(address, size, flagWriteOnlyProgram)
+		if w == nil {
+			return m.outside("load of", address, size)
 		}
-		return binary.LittleEndian.Uint64(b), true
-	}
-	if w, offset := m.shared(address, size, flagWriteOnlyProgram); w != nil {
-		return w.load(offset, size), true
-	}
-	return 0, false
-}
-
-// store writes 1, 2, 4 or 8 bytes.
-func (m *Machine) store(address, size, v uint64) bool {
-	if b := m.plainToWrite(address, size); b != nil {
-		switch size {
-		case 1:
-			b[0] = byte(v)
-		case 2:
-			binary.LittleEndian.PutUint16(b, uint16(v))
-		case 4:
-			binary.LittleEndian.PutUint32(b, uint32(v))
-		default:
-			binary.LittleEndian.PutUint64(b, v)
+		m.reg[in.dst] = w.load(offset, size)
+	case opLoadSX8, opLoadSX16, opLoadSX32:
+		size := uint64(1) << (in.op - opLoadSX8)
+		address := m.reg[in.src] + in.imm
+		w, offset := m.shared(address, size, flagWriteOnlyProgram)
+		if w == nil {
+			return m.outside("load of", address, size)
 		}
-		return true
+		shift := 64 - 8*size
+		m.reg[in.dst] = uint64(int64(w.load(offset, size)<<shift) >> shift)
+	case opStore8, opStore16, opStore32, opStore64:
+		size := uint64(1) << (in.op - opStore8)
+		address := m.reg[in.dst] + uint64(int64(in.off))
+		w, offset := m.shared(address, size, flagReadOnlyProgram)
+		if w == nil {
+			return m.outside("store of", address, size)
+		}
+		w.store(offset, size, m.reg[in.src]+in.imm)
+	case opAtomic32:
+		return m.atomic(in, 4)
+	case opAtomic64:
+		return m.atomic(in, 8)
 	}
-	if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
-		w.store(offset, size, v)
-		return true
-	}
-	return false
+	return nil
 }
 
 // atomic executes an atomic instruction on 4 or 8 bytes.
@@ -159,8 +154,13 @@ func (m *Machine) atomic(in *insn, size uint64) error {
 	}
 	var old uint64
 	if b := m.plainToWrite(address, size); b != nil {
-		old, _ = m.load(address, size)
-		m.store(address, size, change(old))
+		if size == 8 {
+			old = binary.LittleEndian.Uint64(b)
+			binary.LittleEndian.PutUint64(b, change(old))
+		} else {
+			old = uint64(binary.LittleEndian.Uint32(b))
+			binary.LittleEndian.PutUint32(b, uint32(change(old)))
+		}
 	} else if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
 		old = w.update(offset, size, change)
 	} else {

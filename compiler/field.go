@@ -43,8 +43,12 @@ type Value struct{ Hi, Lo uint64 }
 // Number makes a Value of a number of up to 64 bits.
 func Number(n uint64) Value { return Value{Lo: n} }
 
-// AddressValue makes a Value of an address; a zone is ignored.
+// AddressValue makes a Value of an address; a zone is ignored, and the zero Addr
+// is 0.0.0.0.
 func AddressValue(a netip.Addr) Value {
+	if !a.IsValid() {
+		return mapped.First
+	}
 	b := a.As16()
 	var v Value
 	for i := range 8 {
@@ -135,3 +139,6 @@ func (f Field) Known(v Value) bool {
 	}
 	return true
 }
+
+// IsMapped reports whether a range of addresses is one of IPv4 addresses.
+func IsMapped(r Range) bool { return mapped.Contains(r.First) && mapped.Contains(r.Last) }

@@ -32,6 +32,8 @@ type Policy struct {
 	Asserts    []Assert
 	Tests      []Test
 	Warnings   lang.Diagnostics
+
+	tested fields // by some condition
 }
 
 // DefaultRule is the name under which the default's decisions are reported.
@@ -79,7 +81,7 @@ type Test struct {
 type Set struct {
 	lang.Span
 	Name   string
-	Field  Field // what the elements are; remote_address stands for both address fields, remote_port for both port fields
+	Field  Field // what the elements are; remote_address stands for both addresses, remote_port for both ports, next_hop for both LUIDs
 	Ranges []Range
 }
 
@@ -89,8 +91,8 @@ type NamedInterface struct {
 	Name  string
 	Kind  string // alias, luid, guid or name
 	Value string
-	Bound bool   // LUID is meant; false: any answer is possible
-	LUID  uint64 // NET_LUID in host byte order; 0 when bound to an absent interface
+	Bound bool   // LUID is the host's; false: any answer is possible
+	LUID  uint64 // NET_LUID in host byte order; 0 when bound to an absent interface, one of its own while unbound
 }
 
 // Cond is a typed condition over the fields: All, Any, Not, In, Unknown, InSet

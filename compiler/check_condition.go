@@ -1,0 +1,195 @@
+package compiler
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hopgate/hopgate/lang"
+)
+
+// maxDepth limits how deeply a tree nests. Text cannot come near: the parser
+// allows 100 parentheses.
+const maxDepth = 400
+
+// condition is `[if EXPR] [unless EXPR]`.
+func (c *checker) condition(cond lang.Cond) Cond {
+	var parts All
+	if and, ok := cond.If.(*lang.And); ok {
+		parts = c.terms(and.Terms, 1)
+	} else if cond.If != nil {
+		parts = append(parts, c.expr(cond.If, 1))
+	}
+	if cond.Unless != nil {
+		parts = append(parts, Not{c.expr(cond.Unless, 1)})
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return parts
+}
+
+func (c *checker) terms(terms []lang.Expr, depth int) []Cond {
+	parts := make([]Cond, len(terms))
+	for i, t := range terms {
+		parts[i] = c.expr(t, depth)
+	}
+	return parts
+}
+
+func (c *checker) expr(e lang.Expr, depth int) Cond {
+	if depth > maxDepth {
+		c.errorf(e.At(), "limit", "the condition nests deeper than %d", maxDepth)
+		return Any{}
+	}
+	switch e := e.(type) {
+	case *lang.And:
+		return All(c.terms(e.Terms, depth+1))
+	case *lang.Or:
+		return Any(c.terms(e.Terms, depth+1))
+	case *lang.Not:
+		return Not{c.expr(e.X, depth+1)}
+	case *lang.Compare:
+		return c.compare(e)
+	}
+	panic(fmt.Sprintf("compiler: no such expression %T", e))
+}
+
+// subject is what stands left of a comparison: a field, or the sugar `remote` or
+// `local` for an address with its port.
+type subject struct {
+	field Field
+	port  Field // for the sugar, the field that goes with the address
+	sugar bool
+}
+
+// endNames are the sugar for an address and a port.
+var endNames = [...]string{"remote", "local"}
+
+// subjectOf finds the subject of a name under a hook.
+func subjectOf(name string, hook Hook) (subject, *problem) {
+	switch name {
+	case "remote":
+		return subject{RemoteAddress, RemotePort, true}, nil
+	case "local":
+		return subject{LocalAddress, LocalPort, true}, nil
+	}
+	for f, n := range fieldNames {
+		if n != name {
+			continue
+		}
+		if f := Field(f); f == NextHop && hook == Accept {
+			return subject{}, wrong("field-not-in-hook", "the interface a connection arrives on is `interface`", "`%s` is not known under hook `%s`", name, hook)
+		}
+		return subject{field: Field(f)}, nil
+	}
+	return subject{}, wrong("unknown-field", didYouMean(name, append(endNames[:], fieldNames[:]...)), "`%s` is not a field", name)
+}
+
+func (c *checker) compare(e *lang.Compare) Cond {
+	s, p := subjectOf(e.Field.Text, c.policy.Hook)
+	if p != nil {
+		c.report(e.Field.Span, p)
+		return Any{}
+	}
+	switch e.Op {
+	case lang.Less, lang.LessEqual, lang.Greater, lang.GreaterEqual:
+		return c.ordered(e, s)
+	}
+	if len(e.Values) == 0 {
+		c.errorf(e.Span, "empty", "there is nothing to compare `%s` with", e.Field.Text)
+		return Any{}
+	}
+	test := c.membership(e, s)
+	if e.Op == lang.NotEqual || e.Op == lang.NotIn {
+		return Not{test}
+	}
+	return test
+}
+
+// membership is the OR of `field ~ literal`.
+func (c *checker) membership(e *lang.Compare, s subject) Cond {
+	u := union{kind: s.field.kind()}
+	for i := range e.Values {
+		w := &e.Values[i]
+		if w.Ref {
+			if alone, ok := c.includeName(&u, w, e, s); ok && len(e.Values) == 1 {
+				return alone
+			}
+			continue
+		}
+		if p := u.add(w.Text); p != nil {
+			c.report(w.Span, p)
+		} else if len(u.endpoints) > 0 && !s.sugar {
+			c.report(w.Span, portWithAddress(s, w.Text))
+			u.endpoints = nil
+		}
+	}
+	u.normalize()
+	return u.cond(s.field, s.port)
+}
+
+func portWithAddress(s subject, text string) *problem {
+	sugar := strings.TrimSuffix(s.field.String(), "_address")
+	return wrong("port-with-address", fmt.Sprintf("compare it with `%s`", sugar), "`%s` has a port, `%s` is the address alone", text, s.field)
+}
+
+// includeName adds what `$name` stands for to the union. The condition that it
+// gives by itself is returned too.
+func (c *checker) includeName(u *union, w *lang.Word, e *lang.Compare, s subject) (alone Cond, ok bool) {
+	set, ok := c.sets[w.Text]
+	if !ok {
+		c.includeInterface(u, *w, &e.Field)
+		return nil, false
+	}
+	if !c.resolve(set, w.Span, &e.Field, u.kind) {
+		return nil, false
+	}
+	if set.Dynamic {
+		u.sets = append(u.sets, set.dynamic)
+		return nil, false
+	}
+	if len(set.union.endpoints) > 0 && !s.sugar {
+		c.report(w.Span, portWithAddress(s, set.endpoint.Text)).
+			Notes = []lang.Note{{Span: set.endpoint.Span, Message: fmt.Sprintf("`$%s` holds it here", w.Text)}}
+		return nil, false
+	}
+	if len(e.Values) == 1 {
+		return set.union.cond(s.field, s.port), true
+	}
+	u.include(&set.union)
+	c.fold(set.union.size(), w.Span)
+	return nil, false
+}
+
+// ordered is `field < n` and the like.
+func (c *checker) ordered(e *lang.Compare, s subject) Cond {
+	domain := s.field.Domain()
+	switch {
+	case s.field.kind() != RemotePort && s.field != SubInterface && s.field != Compartment:
+		c.errorf(e.Field.Span, "bad-operator", "`%s` has no order: compare it with `==`, `!=` or `in`", e.Field.Text)
+		return Any{}
+	case len(e.Values) != 1 || e.Values[0].Ref || !isDigits(e.Values[0].Text):
+		at := e.Span
+		if len(e.Values) > 0 {
+			at = e.Values[0].Span
+		}
+		c.errorf(at, "bad-operator", "`<`, `<=`, `>` and `>=` compare with one plain number")
+		return Any{}
+	}
+	w := e.Values[0]
+	number, p := parseNumber(w.Text, s.field.kindName(), domain.Last.Lo)
+	if p != nil {
+		c.report(w.Span, p)
+	}
+	n := Number(number)
+	low, high := Range{domain.First, n}, Range{n, domain.Last}
+	switch e.Op {
+	case lang.LessEqual:
+		return In{s.field, []Range{low}}
+	case lang.GreaterEqual:
+		return In{s.field, []Range{high}}
+	case lang.Less:
+		return In{s.field, low.without(high)}
+	}
+	return In{s.field, high.without(low)}
+}

@@ -1,0 +1,353 @@
+package compiler
+
+import (
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hopgate/hopgate/lang"
+)
+
+// set is a declared set. Its literals have no meaning before the set has a kind,
+// which is that of the first field it is compared with.
+type set struct {
+	*lang.Set
+	file     *lang.Source // the lines of `file "PATH"`; nil where the values stand in the policy
+	typedBy  *lang.Word   // the field that gave the set its kind; nil until then
+	union    union
+	endpoint lang.Word // the first element with an address and a port
+	dynamic  *Set      // what a policy knows of a dynamic set
+	visit    visit
+}
+
+type visit uint8
+
+const (
+	unvisited visit = iota
+	visiting
+	visited
+)
+
+// namedInterface is a declared interface.
+type namedInterface struct {
+	*NamedInterface
+	used bool
+}
+
+// inventedType is the ifType of LUIDs invented for unbound interfaces; no real
+// interface has it.
+const inventedType = 0xfffe
+
+func (c *checker) declareNames(f *lang.File) {
+	for _, i := range f.Interfaces {
+		if !c.declared(i.Name) {
+			c.declareInterface(i)
+		}
+	}
+	for _, s := range f.Sets {
+		if c.declared(s.Name) {
+			continue
+		}
+		d := &set{Set: s}
+		if s.File != nil {
+			d.file = c.setFile(s.File)
+		}
+		if s.Dynamic {
+			d.dynamic = &Set{Span: s.Span, Name: s.Name.Text}
+		}
+		c.sets[s.Name.Text] = d
+		c.setOrder = append(c.setOrder, d)
+	}
+}
+
+// declared reports a name that a set or an interface has already.
+func (c *checker) declared(name lang.Word) bool {
+	var first lang.Span
+	if s, ok := c.sets[name.Text]; ok {
+		first = s.Name.Span
+	} else if i, ok := c.interfaces[name.Text]; ok {
+		first = i.Span
+	} else {
+		return false
+	}
+	c.errorf(name.Span, "duplicate-name", "two sets or interfaces are called `%s`", name.Text).Notes = firstDefined(first)
+	return true
+}
+
+func (c *checker) declareInterface(i *lang.Interface) {
+	n := &NamedInterface{Span: i.Span, Name: i.Name.Text, Kind: i.Kind.Text, Value: i.Value.Text}
+	n.LUID = inventedType<<luidTypeShift | uint64(len(c.policy.Interfaces)+1)<<luidIndexShift
+	c.interfaces[n.Name] = &namedInterface{NamedInterface: n}
+	c.policy.Interfaces = append(c.policy.Interfaces, n)
+	switch n.Kind {
+	case "luid":
+		luid, err := parseLUID(n.Value)
+		if err == nil && !NextHop.Known(Number(luid)) {
+			err = wrong("bad-luid", "", "no interface has the LUID `%s`", n.Value)
+		}
+		if err != nil {
+			c.report(i.Value.Span, err)
+			return
+		}
+		n.Bound, n.LUID = true, luid
+	case "guid":
+		if !isGUID(n.Value) {
+			d := c.errorf(i.Value.Span, "bad-interface", "`%s` is not a GUID", n.Value)
+			d.Hint = "a GUID is written `6076c13a-f04f-4ff8-8380-908553f22276`, with or without braces"
+		}
+	case "alias", "name":
+		if strings.TrimSpace(n.Value) == "" {
+			c.errorf(i.Value.Span, "bad-interface", "the interface's %s is empty", n.Kind)
+		}
+	default:
+		c.errorf(i.Kind.Span, "bad-interface", "an interface has an alias, luid, guid or name, not `%s`", n.Kind)
+	}
+}
+
+func isGUID(s string) bool {
+	if strings.HasPrefix(s, "{") && strings.HasSuffix(s, "}") {
+		s = s[1 : len(s)-1]
+	}
+	parts := strings.Split(s, "-")
+	_, err := hex.DecodeString(strings.Join(parts, ""))
+	return err == nil && slices.EqualFunc(parts, []int{8, 4, 4, 4, 12}, func(p string, n int) bool { return len(p) == n })
+}
+
+// bind gives the interfaces the LUIDs of the options.
+func (c *checker) bind() {
+	for _, name := range slices.Sorted(maps.Keys(c.opts.Bind)) {
+		i, ok := c.interfaces[name]
+		if !ok {
+			c.warnf(lang.Span{}, "unknown-binding", "the policy has no interface `%s` to bind", name)
+			continue
+		}
+		i.Bound, i.LUID = true, c.opts.Bind[name]
+	}
+	for _, i := range c.policy.Interfaces {
+		i.Bound = i.Bound || c.opts.BindAll
+	}
+}
+
+// words gives the literals of the set.
+func (s *set) words() iter.Seq[lang.Word] {
+	if s.File == nil {
+		return slices.Values(s.Values)
+	}
+	if s.file == nil {
+		return func(func(lang.Word) bool) {}
+	}
+	return lines(s.file)
+}
+
+// checkCycles resolves the sets that sets name, and reports cycles and empty
+// sets.
+func (c *checker) checkCycles() {
+	for _, s := range c.setOrder {
+		c.within = "set `" + s.Name.Text + "`"
+		c.visitSet(s, nil)
+	}
+	c.within = ""
+}
+
+// reference is where one set names another.
+type reference struct {
+	set *set
+	at  lang.Span
+}
+
+func (c *checker) visitSet(s *set, path []reference) {
+	if s.visit != unvisited {
+		return
+	}
+	s.visit = visiting
+	defer func() { s.visit = visited }()
+	empty := true
+	for w := range s.words() {
+		empty = false
+		if !w.Ref {
+			continue
+		}
+		inner, ok := c.sets[w.Text]
+		switch {
+		case s.Dynamic:
+			c.errorf(w.Span, "dynamic-element", "a dynamic set holds values, not names such as `$%s`", w.Text)
+		case !ok:
+			c.resolveInterface(w)
+		case inner.Dynamic:
+			c.errorf(w.Span, "dynamic-element", "the set `%s` is constant and cannot hold the dynamic set `%s`", s.Name.Text, w.Text).
+				Notes = []lang.Note{{Span: inner.Span, Message: "defined here"}}
+		case inner.visit == visiting:
+			c.setCycle(append(path, reference{s, w.Span}), inner)
+		case len(path) == maxSetDepth:
+			c.errorf(w.Span, "limit", "sets name each other deeper than %d", maxSetDepth)
+		default:
+			c.visitSet(inner, append(path, reference{s, w.Span}))
+		}
+	}
+	if empty && !s.Dynamic && (s.File == nil || s.file != nil) {
+		c.errorf(s.Name.Span, "empty-set", "the set `%s` is empty", s.Name.Text).
+			Hint = "a set that fills while the policy runs is `dynamic`"
+	}
+}
+
+// maxSetDepth limits how deeply sets name sets.
+const maxSetDepth = 100
+
+// setCycle reports the last reference of the path, which leads back to start.
+func (c *checker) setCycle(path []reference, start *set) {
+	last := path[len(path)-1]
+	d := c.errorf(last.at, "set-cycle", "the set `%s` holds itself", start.Name.Text)
+	first := slices.IndexFunc(path, func(r reference) bool { return r.set == start })
+	for _, r := range path[first : len(path)-1] {
+		d.Notes = append(d.Notes, lang.Note{Span: r.at, Message: fmt.Sprintf("through `%s` here", r.set.Name.Text)})
+	}
+}
+
+// resolveInterface finds an interface by `$name`, or reports that nothing is
+// called so.
+func (c *checker) resolveInterface(w lang.Word) (*namedInterface, bool) {
+	i, ok := c.interfaces[w.Text]
+	if !ok {
+		names := slices.Concat(slices.Sorted(maps.Keys(c.sets)), slices.Sorted(maps.Keys(c.interfaces)))
+		hint := didYouMean(w.Text, names)
+		if hint == "" {
+			hint = fmt.Sprintf("define it with `set %s = { ... }` or `interface %s = alias \"...\"`", w.Text, w.Text)
+		}
+		c.report(w.Span, wrong("undefined-name", hint, "no set or interface is called `%s`", w.Text))
+		return nil, false
+	}
+	i.used = true
+	return i, true
+}
+
+// resolve gives a set the kind of the field it is compared with, unless it has
+// one already, and reads its literals. It reports false, with an error, if the
+// kinds differ.
+func (c *checker) resolve(s *set, at lang.Span, field *lang.Word, kind Field) bool {
+	if s.typedBy != nil {
+		if s.union.kind == kind {
+			return true
+		}
+		c.report(at, wrong("set-kind", "one set holds one kind of values: make a second one",
+			"`$%s` is compared with `%s` and with `%s`, which is %s", s.Name.Text, s.typedBy.Text, field.Text, kind.kindName())).
+			Notes = []lang.Note{{Span: s.typedBy.Span, Message: fmt.Sprintf("here it is %s", s.union.kind.kindName())}}
+		return false
+	}
+	s.typedBy = field
+	s.union.kind = kind
+	if c.folded > maxFolded {
+		return true
+	}
+	outer := c.within
+	c.within = "set `" + s.Name.Text + "`"
+	for w := range s.words() {
+		c.addElement(s, w, field)
+	}
+	c.within = outer
+	s.union.normalize()
+	if s.Dynamic {
+		s.dynamic.Field, s.dynamic.Ranges = kind, s.union.ranges[anyTransport]
+	}
+	c.fold(s.union.size(), s.Name.Span)
+	return true
+}
+
+func (c *checker) addElement(s *set, w lang.Word, field *lang.Word) {
+	if w.Ref {
+		if s.Dynamic {
+			return
+		}
+		inner, ok := c.sets[w.Text]
+		if !ok {
+			c.includeInterface(&s.union, w, field)
+		} else if inner != s && !inner.Dynamic && c.resolve(inner, w.Span, field, s.union.kind) {
+			s.union.include(&inner.union)
+			if s.endpoint.Text == "" {
+				s.endpoint = inner.endpoint
+			}
+		}
+		return
+	}
+	if p := s.union.add(w.Text); p != nil {
+		c.report(w.Span, p)
+		return
+	}
+	if s.endpoint.Text == "" && len(s.union.endpoints) > 0 {
+		s.endpoint = w
+	}
+	if u := &s.union; s.Dynamic && (u.unknown || len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) > 0) {
+		d := c.errorf(w.Span, "dynamic-element", "a dynamic set cannot hold `%s`", w.Text)
+		d.Hint = "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs"
+		u.unknown, u.endpoints, u.ranges[tcp], u.ranges[udp] = false, nil, nil, nil
+	}
+}
+
+// maxFolded limits the elements of all constant sets together, once sets are put
+// in the place of their names.
+const maxFolded = 1 << 24
+
+func (c *checker) fold(elements int, at lang.Span) {
+	if c.folded <= maxFolded && c.folded+elements > maxFolded {
+		c.errorf(at, "limit", "the constant sets have more than %d elements together", maxFolded)
+	}
+	c.folded += elements
+}
+
+// includeInterface adds `$name` of an interface to a union.
+func (c *checker) includeInterface(u *union, w lang.Word, field *lang.Word) {
+	i, ok := c.resolveInterface(w)
+	if !ok {
+		return
+	}
+	if u.kind != NextHop {
+		c.report(w.Span, wrong("interface-kind", "an interface is compared with next_hop or interface",
+			"`$%s` is an interface, `%s` is %s", w.Text, field.Text, u.kind.kindName())).
+			Notes = []lang.Note{{Span: i.Span, Message: "defined here"}}
+		return
+	}
+	u.names = append(u.names, i.NamedInterface)
+}
+
+// finishNames lists the dynamic sets, and warns of names of the file that nothing
+// uses.
+func (c *checker) finishNames(file *lang.File) {
+	for _, s := range c.setOrder {
+		switch {
+		case s.typedBy == nil:
+			c.checkUntyped(s)
+			if s.Source == file.Source {
+				c.warnf(s.Name.Span, "unused-set", "nothing uses the set `%s`", s.Name.Text)
+			}
+		case s.Dynamic:
+			c.policy.Sets = append(c.policy.Sets, s.dynamic)
+		}
+	}
+	for _, n := range c.policy.Interfaces {
+		if n.Source == file.Source && !c.interfaces[n.Name].used {
+			c.warnf(n.Span, "unused-interface", "nothing uses the interface `%s`", n.Name)
+		}
+	}
+}
+
+// checkUntyped reports literals that no field could have; what the set holds is
+// not known.
+func (c *checker) checkUntyped(s *set) {
+	for w := range s.words() {
+		if w.Ref {
+			continue
+		}
+		fits := slices.ContainsFunc(kinds, func(kind Field) bool {
+			p := (&union{kind: kind}).add(w.Text)
+			return p == nil || p.severity != lang.Error
+		})
+		if !fits {
+			c.errorf(w.Span, "bad-value", "`%s` is not a value of any field", w.Text)
+		}
+	}
+}
+
+// kinds are the fields that stand for all kinds of literals.
+var kinds = []Field{RemoteAddress, RemotePort, SubInterface, NextHop, InterfaceType, TunnelType, Protocol, Family}

@@ -1,0 +1,176 @@
+package compiler
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// endpoint is `ip:port` or `ip:port/tcp`.
+type endpoint struct {
+	address   Value
+	port      uint16
+	transport transport
+}
+
+// parseAddresses reads `ip`, `ip/n` or `ip-ip`. An IPv6 range comes without the
+// IPv4-mapped block: an IPv6 literal never matches an IPv4 connection.
+func parseAddresses(text string) ([]Range, *problem) {
+	if lo, hi, ok := strings.Cut(text, "-"); ok {
+		return parseAddressRange(text, lo, hi)
+	}
+	if addr, bits, ok := strings.Cut(text, "/"); ok {
+		return parsePrefix(text, addr, bits)
+	}
+	a, err := parseAddress(text)
+	if err != nil {
+		return nil, err
+	}
+	v := AddressValue(a)
+	return []Range{{v, v}}, nil
+}
+
+func parseAddressRange(text, lo, hi string) ([]Range, *problem) {
+	first, err := parseAddress(lo)
+	if err != nil {
+		return nil, err
+	}
+	last, err := parseAddress(hi)
+	if err != nil {
+		return nil, err
+	}
+	if first.Is4() != last.Is4() {
+		return nil, wrong("mixed-families", "write one range for each family", "the range `%s` goes from one address family to the other", text)
+	}
+	if last.Less(first) {
+		return nil, wrong("reversed-range", fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
+	}
+	return familyRanges(first, last), nil
+}
+
+func parsePrefix(text, addr, length string) ([]Range, *problem) {
+	a, err := parseAddress(addr)
+	inMapped := err != nil && err.code == "mapped-address"
+	if err != nil && !inMapped {
+		return nil, err
+	}
+	if !isDigits(length) {
+		return nil, wrong("bad-address", "a prefix is `10.0.0.0/8` or `fd00::/8`; a port goes before the protocol, as in `10.0.0.1:443/tcp`",
+			"`%s` is not a prefix length", length)
+	}
+	bits, err := parseNumber(length, "a prefix length", uint64(a.BitLen()))
+	if err != nil {
+		return nil, err
+	}
+	if inMapped && bits >= 96 {
+		return nil, mappedLiteral(text, netip.PrefixFrom(a.Unmap(), int(bits)-96).Masked().String())
+	}
+	prefix := netip.PrefixFrom(a, int(bits)).Masked()
+	if prefix.Addr() != a {
+		return nil, wrong("host-bits", fmt.Sprintf("write `%s`, or `%s` for the one address", prefix, a),
+			"the prefix `%s` has bits set after its first %d", text, bits)
+	}
+	return familyRanges(a, lastAddress(prefix)), nil
+}
+
+// lastAddress is the highest address of a masked prefix.
+func lastAddress(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// familyRanges is the range between addresses of one family.
+func familyRanges(first, last netip.Addr) []Range {
+	r := Range{AddressValue(first), AddressValue(last)}
+	if first.Is4() {
+		return []Range{r}
+	}
+	return r.without(mapped)
+}
+
+// parseAddress reads one address.
+func parseAddress(text string) (netip.Addr, *problem) {
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil:
+		return a, badAddress(text)
+	case a.Zone() != "":
+		return a, wrong("address-zone", fmt.Sprintf("write `%s` and test the interface apart, as in `next_hop == $NAME`", a.WithZone("")),
+			"`%s` has a zone, which a policy cannot test", text)
+	case a.Is4In6():
+		return a, mappedLiteral(text, a.Unmap().String())
+	}
+	return a, nil
+}
+
+func mappedLiteral(text, v4 string) *problem {
+	return wrong("mapped-address", fmt.Sprintf("write `%s`", v4), "`%s` is an IPv4-mapped address, which is the IPv4 address everywhere", text)
+}
+
+// badAddress says what keeps the text from being an address.
+func badAddress(text string) *problem {
+	if octets := strings.Split(text, "."); len(octets) == 4 && isDigits(strings.Join(octets, "")) {
+		for i, octet := range octets {
+			n, err := strconv.Atoi(octet)
+			if err != nil || n > 255 {
+				return wrong("bad-address", "", "`%s` is not an address: the octet `%s` is more than 255", text, octet)
+			}
+			octets[i] = strconv.Itoa(n)
+		}
+		return wrong("leading-zero", fmt.Sprintf("write `%s`", strings.Join(octets, ".")),
+			"`%s` has an octet with a leading zero, which some programs read as octal", text)
+	}
+	hint := ""
+	switch {
+	case strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]"):
+		hint = "brackets go with a port only: write `" + strings.Trim(text, "[]") + "`"
+	case isDigits(text):
+		hint = "a port is tested with remote_port or local_port"
+	case strings.ContainsFunc(text, isHostLetter) && !strings.Contains(text, ":"):
+		hint = "host names are not looked up: write the address"
+	}
+	return wrong("bad-address", hint, "`%s` is not an address", text)
+}
+
+// isHostLetter reports whether r is a letter that no hexadecimal number has.
+func isHostLetter(r rune) bool { return r >= 'g' && r <= 'z' || r >= 'G' && r <= 'Z' }
+
+// splitEndpoint parts `ip:port/proto` or `[v6]:port/proto` into address and port;
+// ok is false for a plain address, prefix or range.
+func splitEndpoint(text string) (addr, port string, ok bool) {
+	if strings.HasPrefix(text, "[") {
+		addr, port, ok = strings.Cut(text[1:], "]:")
+		return addr, port, ok
+	}
+	if strings.Count(text, ":") != 1 {
+		return "", "", false
+	}
+	return strings.Cut(text, ":")
+}
+
+// parseEndpoint reads what splitEndpoint has parted.
+func parseEndpoint(text, addr, port string) (endpoint, *problem) {
+	if strings.ContainsAny(addr, "-/") {
+		return endpoint{}, wrong("bad-endpoint", "test the addresses and the port apart", "`%s` joins more than one address with a port", text)
+	}
+	a, err := parseAddress(addr)
+	if err != nil {
+		return endpoint{}, err
+	}
+	if a.Is4() && strings.HasPrefix(text, "[") {
+		return endpoint{}, wrong("bad-endpoint", fmt.Sprintf("write `%s:%s`", addr, port), "brackets are for IPv6 addresses, `%s` is IPv4", addr)
+	}
+	r, t, err := parsePorts(port)
+	if err != nil {
+		return endpoint{}, err
+	}
+	if r.First != r.Last {
+		return endpoint{}, wrong("bad-endpoint", "test the address and the ports apart", "`%s` joins an address with more than one port", text)
+	}
+	return endpoint{AddressValue(a), uint16(r.First.Lo), t}, nil
+}

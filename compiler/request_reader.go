@@ -1,0 +1,236 @@
+package compiler
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/hopgate/hopgate/lang"
+)
+
+// Given is one field of a request in the language's words: `remote_port`, `443`.
+type Given struct{ Field, Literal string }
+
+// ParseRequest makes a request of fields and their literals, which may be
+// `$name` of an interface. Network-context fields that are not given are
+// unknown, the other ones 0; an end that is not given is the unspecified address
+// of the other end's family.
+func (p *Policy) ParseRequest(given []Given) (Request, error) {
+	r := requestReader{policy: p, request: NoContext()}
+	for _, g := range given {
+		if err := r.set(g.Field, g.Literal); err != nil && err.severity == lang.Error {
+			return Request{}, err.plain()
+		}
+	}
+	if err := r.finish(); err != nil {
+		return Request{}, err.plain()
+	}
+	return r.request, nil
+}
+
+// RequestFromText reads `interface_type = wifi, remote = 10.0.0.9:445`, the way
+// tests and --given have it.
+func (p *Policy) RequestFromText(text string) (Request, error) {
+	if strings.TrimSpace(text) == "" {
+		return p.ParseRequest(nil)
+	}
+	list, err := lang.ParseGivens("request", []byte(text))
+	if err != nil {
+		var found lang.Diagnostics
+		if errors.As(err, &found) {
+			return Request{}, errors.New(found[0].Message)
+		}
+		return Request{}, err
+	}
+	given := make([]Given, len(list))
+	for i, g := range list {
+		given[i] = Given{g.Field.Text, g.Value.Text}
+		if g.Value.Ref {
+			given[i].Literal = "$" + g.Value.Text
+		}
+	}
+	return p.ParseRequest(given)
+}
+
+// plain is the problem as an error of its own, with the hint.
+func (p *problem) plain() error {
+	if p.hint == "" {
+		return errors.New(p.message)
+	}
+	return fmt.Errorf("%s: %s", p.message, p.hint)
+}
+
+// requestReader fills in a request field by field.
+type requestReader struct {
+	policy  *Policy
+	request Request
+	given   uint32           // bit i: field i was given
+	values  [NumFields]Value // of the fields that were given
+	ends    [2]netip.Addr    // remote and local address, if given
+}
+
+// set reads one field. A warning means that the field has been set.
+func (r *requestReader) set(name, literal string) *problem {
+	s, err := subjectOf(name, r.policy.Hook)
+	if err != nil {
+		return err
+	}
+	if s.field.kind() == RemoteAddress {
+		return r.setAddress(s, literal)
+	}
+	u := union{kind: s.field.kind()}
+	warning := r.read(&u, name, literal)
+	if warning != nil && warning.severity == lang.Error {
+		return warning
+	}
+	if u.unknown {
+		return r.setValue(s.field, s.field.NotAvailable()[0])
+	}
+	for t, ranges := range u.ranges {
+		if len(ranges) == 0 {
+			continue
+		}
+		if ranges[0].First != ranges[0].Last {
+			return wrong("not-one-value", "", "`%s` is not one %s", literal, kindNames[u.kind])
+		}
+		if err := r.setValue(s.field, ranges[0].First); err != nil {
+			return err
+		}
+		if err := r.setTransport(transport(t)); err != nil {
+			return err
+		}
+	}
+	return warning
+}
+
+// read adds a literal or the LUID of an interface to the union. Of a name with
+// several numbers, the first counts.
+func (r *requestReader) read(u *union, field, literal string) *problem {
+	name, isName := strings.CutPrefix(literal, "$")
+	if !isName {
+		return u.add(literal)
+	}
+	for _, i := range r.policy.Interfaces {
+		if i.Name != name {
+			continue
+		}
+		if u.kind != NextHop {
+			return wrong("interface-kind", "an interface is compared with next_hop or interface", "`%s` is an interface, `%s` is %s", literal, field, u.kind.kindName())
+		}
+		if i.LUID == 0 {
+			return wrong("absent-interface", "", "the interface `%s` is absent", name)
+		}
+		luid := Number(i.LUID)
+		u.ranges[anyTransport] = append(u.ranges[anyTransport], Range{luid, luid})
+		return nil
+	}
+	names := make([]string, len(r.policy.Interfaces))
+	for i, n := range r.policy.Interfaces {
+		names[i] = n.Name
+	}
+	return wrong("undefined-name", didYouMean(name, names), "no interface is called `%s`", name)
+}
+
+// setAddress reads an address, or for the sugar an address and a port.
+// IPv4-mapped addresses are IPv4 here.
+func (r *requestReader) setAddress(s subject, literal string) *problem {
+	addr, port, hasPort := splitEndpoint(literal)
+	if !hasPort {
+		addr = literal
+	}
+	a, err := netip.ParseAddr(addr)
+	switch {
+	case err != nil || a.Zone() != "" || hasPort && a.Is4() && literal[0] == '[':
+		return badRequestAddress(literal, s)
+	case hasPort && !s.sugar:
+		return portWithAddress(s, literal)
+	}
+	if err := r.setValue(s.field, AddressValue(a)); err != nil || !hasPort {
+		return err
+	}
+	ports, t, problem := parsePorts(port)
+	if problem != nil {
+		return problem
+	}
+	if ports.First != ports.Last {
+		return wrong("not-one-value", "", "`%s` is not one port", port)
+	}
+	if err := r.setValue(s.port, ports.First); err != nil {
+		return err
+	}
+	return r.setTransport(t)
+}
+
+// badRequestAddress says why a literal is not one address.
+func badRequestAddress(literal string, s subject) *problem {
+	u := union{kind: RemoteAddress}
+	if err := u.add(literal); err != nil {
+		return err
+	}
+	return wrong("not-one-value", "a connection has one", "`%s` is not one address", literal)
+}
+
+func (r *requestReader) setTransport(t transport) *problem {
+	if t == anyTransport {
+		return nil
+	}
+	return r.setValue(Protocol, Number(protocols[t]))
+}
+
+// setValue sets a field, which may get the same value twice but not two.
+func (r *requestReader) setValue(f Field, v Value) *problem {
+	if r.given&(1<<f) != 0 && r.values[f] != v {
+		return wrong("conflicting-values", "a connection has one value a field", "%s is given two values", f)
+	}
+	r.given |= 1 << f
+	r.values[f] = v
+	switch f {
+	case InterfaceType:
+		r.request.InterfaceType = uint32(v.Lo)
+	case TunnelType:
+		r.request.TunnelType = uint32(v.Lo)
+	case NextHop:
+		r.request.NextHop = v.Lo
+	case SubInterface:
+		r.request.SubInterface = uint32(v.Lo)
+	case Interface:
+		r.request.Interface = v.Lo
+	case Protocol:
+		r.request.Protocol = uint8(v.Lo)
+	case Compartment:
+		r.request.Compartment = uint32(v.Lo)
+	}
+	return nil
+}
+
+// finish gives the ends of the connection their addresses and ports.
+func (r *requestReader) finish() *problem {
+	unspecified := netip.IPv4Unspecified()
+	remote, local := unspecified, unspecified
+	has := func(f Field) bool { return r.given&(1<<f) != 0 }
+	if has(RemoteAddress) {
+		remote = r.values[RemoteAddress].Address()
+	}
+	if has(LocalAddress) {
+		local = r.values[LocalAddress].Address()
+	}
+	ipv6 := has(RemoteAddress) && remote.Is6() || has(LocalAddress) && local.Is6()
+	if has(Family) {
+		ipv6 = r.values[Family] == Number(6)
+	}
+	for _, f := range []Field{RemoteAddress, LocalAddress} {
+		if has(f) && r.values[f].Address().Is6() != ipv6 {
+			return wrong("mixed-families", "remote and local are of one family", "%s is of another address family than the rest", f)
+		}
+	}
+	if ipv6 && !has(RemoteAddress) {
+		remote = netip.IPv6Unspecified()
+	}
+	if ipv6 && !has(LocalAddress) {
+		local = netip.IPv6Unspecified()
+	}
+	r.request.Remote = netip.AddrPortFrom(remote, uint16(r.values[RemotePort].Lo))
+	r.request.Local = netip.AddrPortFrom(local, uint16(r.values[LocalPort].Lo))
+	return nil
+}

@@ -24,4 +24,11 @@ const (
 	codeDuplicateKey     = "duplicate-key"
 	codeBadID            = "bad-id"
 	codeEmpty            = "empty"
+	codeMissingKey       = "missing-key"
+	codeConflict         = "conflict"
+	codeWrongKind        = "wrong-kind"
+	codeNull             = "null"
+	codeQuote            = "quote"
+	codeYAML             = "yaml"
+	codeYAMLSyntax       = "yaml-syntax"
 )

@@ -42,7 +42,8 @@ type token struct {
 type passage struct {
 	source *Source
 	text   string
-	spots  []spot // of each byte of text; nil where text is the source itself
+	base   int    // where text begins in the source
+	spots  []spot // of each byte of text, where it is not written as it reads
 }
 
 // spot is where one byte of a passage was written, [start, end) in the source.
@@ -51,7 +52,7 @@ type spot struct{ start, end int32 }
 
 // span gives the place of the passage's bytes [start, end).
 func (p *passage) span(start, end int) Span {
-	s := Span{Source: p.source, Start: start, End: end}
+	s := Span{Source: p.source, Start: p.base + start, End: p.base + end}
 	if len(p.spots) > 0 {
 		last := p.spots[len(p.spots)-1]
 		s.Start, s.End = int(last.end), int(last.end)
@@ -77,6 +78,9 @@ type lexer struct {
 func (l *lexer) next() token {
 	for {
 		l.skipBlanks()
+		if l.stopped {
+			l.at = len(l.text)
+		}
 		if l.at == len(l.text) {
 			return token{start: l.at, end: l.at}
 		}

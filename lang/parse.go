@@ -30,10 +30,21 @@ func Parse(name string, src []byte) (*File, error) {
 	if !readable(file.Source, &errs) {
 		return nil, errs.found
 	}
-	if file.Syntax == YAML {
-		parseYAML(file, &errs)
-	} else {
+	if file.Syntax == DSL {
 		parseDSL(file, &errs)
+	} else if !parseYAML(file, policyLevel, &errs) {
+		return nil, errs.found.Sort()
+	}
+	return file, errs.found.Sort().Err()
+}
+
+// ParseTests reads a YAML file of tests and asserts for a policy that stands
+// elsewhere, as Parse reads a policy.
+func ParseTests(name string, src []byte) (*File, error) {
+	file := &File{Source: newPolicySource(name, src), Syntax: YAML}
+	var errs report
+	if !readable(file.Source, &errs) || !parseYAML(file, testsLevel, &errs) {
+		return nil, errs.found.Sort()
 	}
 	return file, errs.found.Sort().Err()
 }
@@ -99,7 +110,7 @@ func newPolicySource(name string, src []byte) *Source {
 func readable(s *Source, errs *report) bool {
 	at := func(offset int) Span { return Span{Source: s, Start: offset, End: offset} }
 	if len(s.Text) > maxSize {
-		errs.errorf(at(0), codeLimit, "the file has %d bytes; a policy may have %d", len(s.Text), maxSize)
+		errs.errorf(at(0), codeLimit, "the file is larger than the %d MiB that a policy may have", maxSize>>20)
 	} else if i := bytes.IndexByte(s.Text, 0); i >= 0 {
 		errs.errorf(at(i), codeEncoding, "this is not a text file").Hint = "a policy is text in UTF-8"
 	} else if !utf8.Valid(s.Text) {

@@ -123,10 +123,10 @@ func (p *parser) policy() {
 		}
 	}
 	p.open = 1
-	for p.tok.kind != endOfText && p.tok.kind != closeBrace && !p.full() {
+	for p.tok.kind != endOfText && p.tok.kind != closeBrace && !p.stopped {
 		p.statement()
 	}
-	if p.full() {
+	if p.stopped {
 		return
 	}
 	if _, ok := p.expect(closeBrace, "a statement or the policy's closing `}`"); ok && p.tok.kind != endOfText {
@@ -174,7 +174,7 @@ func (p *parser) statement() {
 // resume passes over the rest of a broken statement. It stops where the next one
 // begins or the policy ends, and reports whether anything is left.
 func (p *parser) resume() bool {
-	for p.tok.kind != endOfText && !p.full() {
+	for p.tok.kind != endOfText && !p.stopped {
 		if p.atStatement() {
 			p.open = 1
 			return true

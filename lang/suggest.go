@@ -58,12 +58,17 @@ func didYouMean(word string, candidates []string, introduction string) string {
 }
 
 // orList writes "`a`, `b` or `c`".
-func orList(words []string) string {
+func orList(words []string) string { return wordList(words, " or ") }
+
+// andList writes "`a`, `b` and `c`".
+func andList(words []string) string { return wordList(words, " and ") }
+
+func wordList(words []string, last string) string {
 	var b strings.Builder
 	for i, w := range words {
 		switch {
 		case i > 0 && i == len(words)-1:
-			b.WriteString(" or ")
+			b.WriteString(last)
 		case i > 0:
 			b.WriteString(", ")
 		}

@@ -15,6 +15,16 @@ var (
 	verdictNames   = [...]string{"allow", "allow-hard", "deny"} // YAML
 )
 
+// fields names what a condition may test, in the order of the documentation.
+// What each means is package compiler's business.
+var fields = [...]string{
+	"interface_type", "tunnel_type", "next_hop", "sub_interface", "interface",
+	"remote_address", "local_address", "remote_port", "local_port", "remote", "local",
+	"protocol", "family", "compartment",
+}
+
+func isField(s string) bool { return slices.Contains(fields[:], s) }
+
 // knownValue reports a setting's value that is none of the words.
 func (r *report) knownValue(w Word, setting string, values []string) bool {
 	if slices.Contains(values, w.Text) && !w.Ref {

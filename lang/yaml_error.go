@@ -1,0 +1,120 @@
+package lang
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// syntaxError reports what yaml.v3 could not read. Its own line is that of the
+// construct around the error, often, and it knows no column; so the error is laid
+// on the first line with which the text up to there fails in the same way.
+func (d *document) syntaxError(err error) {
+	problem := problemOf(err)
+	line := d.source.lineOf(d.readUntilError())
+	for !d.failsBy(line, problem) && line < len(d.source.lines) {
+		line++
+	}
+	step := 1
+	for line-step >= 1 && d.failsBy(line-step, problem) {
+		line -= step
+		step *= 2
+	}
+	for ; step >= 1; step /= 2 {
+		for line-step >= 1 && d.failsBy(line-step, problem) {
+			line -= step
+		}
+	}
+	text := d.source.Line(line)
+	start := d.source.lines[line-1]
+	at := Span{d.source, start, start + len(strings.TrimRight(text, " \t"))}
+	d.errorf(at, codeYAMLSyntax, "not YAML: %s", problem).Hint = d.syntaxHint(problem, text)
+}
+
+// problemOf gives yaml.v3's message without its line.
+func problemOf(err error) string {
+	problem := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(problem, "line "); ok {
+		if _, after, ok := strings.Cut(rest, ": "); ok {
+			return after
+		}
+	}
+	return problem
+}
+
+// readUntilError gives the offset up to which yaml.v3 reads before it fails.
+func (d *document) readUntilError() int {
+	r := &byteReader{text: d.source.Text}
+	decoder := yaml.NewDecoder(r)
+	for {
+		var n yaml.Node
+		if decode(decoder, &n) != nil {
+			return r.at
+		}
+	}
+}
+
+// byteReader hands out one byte a read, so that no more is read than is needed.
+type byteReader struct {
+	text []byte
+	at   int
+}
+
+func (r *byteReader) Read(p []byte) (int, error) {
+	if r.at == len(r.text) {
+		return 0, io.EOF
+	}
+	p[0] = r.text[r.at]
+	r.at++
+	return 1, nil
+}
+
+// failsBy reports whether the text up to and including the line has the problem.
+func (d *document) failsBy(line int, problem string) bool {
+	end := len(d.source.Text)
+	if line < len(d.source.lines) {
+		end = d.source.lines[line]
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(d.source.Text[:end]))
+	for {
+		var n yaml.Node
+		switch err := decode(decoder, &n); {
+		case errors.Is(err, io.EOF):
+			return false
+		case err != nil:
+			return problemOf(err) == problem
+		}
+	}
+}
+
+// syntaxHint says what to write instead, where that can be told from the line.
+func (d *document) syntaxHint(problem, line string) string {
+	if v6 := unquotedV6(line); v6 != "" {
+		return "write `'" + v6 + "'`"
+	}
+	switch {
+	case strings.Contains(problem, "tab character"):
+		return "indent with spaces"
+	case strings.Contains(problem, "cannot start any token"):
+		return "put a value that begins with `@`, `%` or a backquote in quotes"
+	case strings.Contains(problem, "mapping values are not allowed"):
+		return "put a value that contains `: ` or ends in `:` in quotes"
+	case strings.Contains(problem, "end of stream"), strings.Contains(problem, "document indicator"):
+		return "a quote is not closed"
+	}
+	return ""
+}
+
+// unquotedV6 finds what YAML cannot take for an address unless it is quoted:
+// `[::1]`, `[::1]:443`, `fd00::`.
+func unquotedV6(line string) string {
+	address := regexp.MustCompile(`(?:^|[\s,{\[])(\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\](?::[0-9-]+(?:/\w+)?)?|[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4})*::)(?:$|[\s,}\]])`)
+	if m := address.FindStringSubmatch(line); m != nil {
+		return m[1]
+	}
+	return ""
+}

@@ -18,8 +18,12 @@ type SourceLine struct {
 	Column int // from 1
 }
 
-// String gives `rule no-smb: corp.hop:12:3`.
+// String gives `rule no-smb: corp.hop:12:3`, or the text alone where no file is
+// known.
 func (s SourceLine) String() string {
+	if s.File == "" {
+		return s.Text
+	}
 	return fmt.Sprintf("%s: %s:%d:%d", s.Text, s.File, s.Line, s.Column)
 }
 

@@ -156,12 +156,23 @@ func (f *placedFunction) encode(p *Program, entry *Function) error {
 			out.Write(call[:])
 			continue
 		}
+		ins = withAtomicConstant(ins)
 		if _, err := ins.Marshal(&out, binary.LittleEndian); err != nil {
 			return fmt.Errorf("instruction %d: %w", i, err)
 		}
 	}
 	f.data = out.Bytes()
 	return f.checkJumps()
+}
+
+// withAtomicConstant sets the constant that tells atomic operations apart.
+// cilium/ebpf 0.22 keeps the operation in the opcode and forgets it when it encodes
+// an instruction made by AtomicOp.Mem: each becomes an addition.
+func withAtomicConstant(ins asm.Instruction) asm.Instruction {
+	if op := ins.OpCode.AtomicOp(); op != asm.InvalidAtomic {
+		ins.Constant = int64(op >> 8)
+	}
+	return ins
 }
 
 // checkJumps makes sure that every jump ends on an instruction of the function.

@@ -1,0 +1,151 @@
+package runtime
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// ContextChange says what becomes of a connection when an authorization program
+// writes to its context, which is read-only there.
+type ContextChange uint8
+
+const (
+	BlockOnChange ContextChange = iota // the connection is blocked, whatever the program returned
+	DiscardChange                      // the change is dropped and the verdict stands, as later eBPF for Windows releases do
+)
+
+// HookOptions configures a Hook; the zero value is a useful one.
+type HookOptions struct {
+	ContextChange ContextChange
+
+	// AuthorizeOnce authorizes a redirected connection for its new destination
+	// only. Windows may do it either way; the default is the harder one for a
+	// program, which is called for the original destination first.
+	AuthorizeOnce bool
+
+	// Process is who opens the connections.
+	Process Process
+}
+
+// Hook is the authorization hook of one host, in process: the path of a
+// connection through the layers of eBPF for Windows and the Windows Filtering
+// Platform. Any number of goroutines may use it; decisions are made one by one.
+type Hook struct {
+	opts HookOptions
+
+	mu     sync.Mutex
+	links  []*Link    // in attach order
+	flows  []*Flow    // live ones, oldest first
+	cookie uint64     // the last given
+	call   invocation // of the program that runs
+}
+
+// NewHook makes a hook without programs, which lets every connection pass with a
+// soft permit.
+func NewHook(opts *HookOptions) *Hook {
+	h := &Hook{}
+	if opts != nil {
+		h.opts = *opts
+	}
+	return h
+}
+
+// AttachOptions configures Attach.
+type AttachOptions struct {
+	Compartment uint32 // the network compartment to attach for; 0 is any
+}
+
+// ErrClosed is the error of a link that is no longer attached.
+var ErrClosed = errors.New("link is closed")
+
+// Link is a program that is attached to a hook.
+type Link struct {
+	hook        *Hook
+	compartment uint32
+	instance    *Instance
+}
+
+// Attach loads a program and attaches each of its functions at the attach type
+// that its section names. Live connections are not judged again until
+// Reauthorize.
+func (h *Hook) Attach(program *codegen.Program, opts *AttachOptions) (*Link, error) {
+	instance, err := Load(program)
+	if err != nil {
+		return nil, err
+	}
+	link := &Link{hook: h, instance: instance}
+	if opts != nil {
+		link.compartment = opts.Compartment
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.links = append(h.links, link)
+	return link, nil
+}
+
+// Update replaces the link's program by another in one step: each connection is
+// judged by the old or by the new one, and the link keeps its place among the
+// others. The new program starts with maps of its own.
+func (l *Link) Update(program *codegen.Program) error {
+	instance, err := Load(program)
+	if err != nil {
+		return err
+	}
+	l.hook.mu.Lock()
+	defer l.hook.mu.Unlock()
+	if !slices.Contains(l.hook.links, l) {
+		return ErrClosed
+	}
+	l.instance = instance
+	return nil
+}
+
+// Close detaches the program. A second Close gives ErrClosed.
+func (l *Link) Close() error {
+	l.hook.mu.Lock()
+	defer l.hook.mu.Unlock()
+	i := slices.Index(l.hook.links, l)
+	if i < 0 {
+		return ErrClosed
+	}
+	l.hook.links = slices.Delete(l.hook.links, i, i+1)
+	return nil
+}
+
+// Instance is the program that is attached now, with its live maps.
+func (l *Link) Instance() *Instance {
+	l.hook.mu.Lock()
+	defer l.hook.mu.Unlock()
+	return l.instance
+}
+
+// invoke runs one function on what is shown of a flow. The call's context stays in
+// h.call until the next.
+func (h *Hook) invoke(fn *function, at codegen.AttachType, f *Flow, shown *compiler.Request) (Call, bool) {
+	program := fn.instance.program
+	c := Call{Policy: program.Policy, Function: fn.name, Layer: at, Remote: shown.Remote, Verdict: lang.Deny}
+	v := &h.call
+	v.cookie, v.process, v.redirectContext = f.cookie, h.opts.Process, f.redirectContext
+	if c.Err = v.describe(at, shown); c.Err != nil {
+		return c, false
+	}
+	before := v.context
+	var rule, audit int
+	if c.Returned, rule, audit, c.Err = fn.invoke(v); c.Err != nil {
+		return c, false
+	}
+	f.redirectContext = v.redirectContext
+	c.Verdict, c.Changed = verdictOf(c.Returned), v.context != before
+	if rule >= 0 {
+		c.Rule = program.Rules[rule].ID
+	}
+	if audit >= 0 {
+		c.Audit = program.Rules[audit].ID
+	}
+	return c, c.Changed
+}

@@ -1,0 +1,258 @@
+package runtime
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime/vm"
+)
+
+// Instance is a program that is loaded in process: its functions, ready to run,
+// and the maps they share. Any number of goroutines may use it; runs are made one
+// by one.
+type Instance struct {
+	program   *codegen.Program
+	hook      compiler.Hook
+	maps      map[string]*vm.Map
+	functions map[codegen.AttachType][]*function
+
+	mu            sync.Mutex
+	machine       *vm.Machine
+	call          invocation // of Eval
+	counters      *vm.Map    // nil where the program counts nothing
+	before, after []byte     // of the counters, around a run
+}
+
+// function is one entry point of an instance.
+type function struct {
+	instance *Instance
+	name     string
+	code     *vm.Program
+}
+
+// Load makes the maps of a program and loads every function whose section names
+// an attach type; there has to be one. Other functions are loaded where a map
+// names them, for tail calls.
+func Load(program *codegen.Program) (*Instance, error) {
+	i := &Instance{
+		program:   program,
+		maps:      map[string]*vm.Map{},
+		functions: map[codegen.AttachType][]*function{},
+		machine:   vm.NewMachine(),
+	}
+	for _, spec := range program.Maps {
+		m, err := vm.NewMap(spec)
+		if err != nil {
+			return nil, err
+		}
+		i.maps[spec.Name] = m
+	}
+	for k := range program.Functions {
+		if err := i.loadFunction(&program.Functions[k]); err != nil {
+			return nil, err
+		}
+	}
+	i.hook = compiler.Accept
+	for at := range i.functions {
+		if !layerOf(at).accept {
+			i.hook = compiler.Connect
+		}
+	}
+	if len(i.functions) == 0 {
+		return nil, errors.New("no function of the program is for a layer of the hook")
+	}
+	for _, spec := range program.Maps {
+		if err := i.link(spec); err != nil {
+			return nil, fmt.Errorf("map `%s`: %w", spec.Name, err)
+		}
+	}
+	if m := i.maps[codegen.CountersMap]; m != nil && len(program.Rules) > 0 {
+		i.counters = m
+		i.before, i.after = make([]byte, 8*len(program.Rules)), make([]byte, 8*len(program.Rules))
+	}
+	return i, nil
+}
+
+func (i *Instance) loadFunction(f *codegen.Function) error {
+	at, ok := codegen.AttachTypeOf(f.Section)
+	if !ok {
+		return nil
+	}
+	code, err := i.load(f)
+	if err != nil {
+		return err
+	}
+	i.functions[at] = append(i.functions[at], &function{i, f.Name, code})
+	return nil
+}
+
+func (i *Instance) load(f *codegen.Function) (*vm.Program, error) {
+	code, err := vm.Load(f.Instructions, &vm.Environment{Maps: i.maps, Helpers: helpers()})
+	if err != nil {
+		return nil, fmt.Errorf("function `%s`: %w", f.Name, err)
+	}
+	return code, nil
+}
+
+// link puts the functions and maps that the contents of a map name into it.
+func (i *Instance) link(spec *ebpf.MapSpec) error {
+	for _, kv := range spec.Contents {
+		name, ok := kv.Value.(string)
+		if !ok {
+			continue
+		}
+		key, err := binary.Append(nil, binary.LittleEndian, kv.Key)
+		if err != nil {
+			return err
+		}
+		if inner := i.maps[name]; inner != nil {
+			if err := i.maps[spec.Name].SetMap(key, inner); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := i.setProgram(spec.Name, key, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *Instance) setProgram(array string, key []byte, name string) error {
+	for k := range i.program.Functions {
+		f := &i.program.Functions[k]
+		if f.Name != name {
+			continue
+		}
+		code, err := i.load(f)
+		if err != nil {
+			return err
+		}
+		if len(key) != 4 {
+			return fmt.Errorf("a key of %d bytes for function `%s`", len(key), name)
+		}
+		return i.maps[array].SetProgram(binary.LittleEndian.Uint32(key), code)
+	}
+	return fmt.Errorf("there is no function or map `%s`", name)
+}
+
+// Program is what was loaded.
+func (i *Instance) Program() *codegen.Program { return i.program }
+
+// Map finds a map by name, nil for none.
+func (i *Instance) Map(name string) *vm.Map { return i.maps[name] }
+
+// Hook is the hook that the program judges connections for; Connect if it is for
+// both.
+func (i *Instance) Hook() compiler.Hook { return i.hook }
+
+// Counters gives the number of decisions by index in Program.Rules; nil where the
+// program counts none.
+func (i *Instance) Counters() []uint64 {
+	if i.counters == nil {
+		return nil
+	}
+	counts := make([]uint64, len(i.program.Rules))
+	for k := range counts {
+		// An index beyond the map was never counted.
+		counts[k], _ = i.counters.Sum(binary.LittleEndian.AppendUint32(nil, uint32(k)))
+	}
+	return counts
+}
+
+// Events takes the events out of the program's ring buffer, oldest first. The
+// error is that of the first record that is no event.
+func (i *Instance) Events() ([]codegen.Event, error) {
+	m := i.maps[codegen.EventsMap]
+	if m == nil {
+		return nil, nil
+	}
+	var events []codegen.Event
+	var first error
+	for _, record := range m.Drain() {
+		e, err := codegen.DecodeEvent(record)
+		if err == nil {
+			events = append(events, e)
+		} else if first == nil {
+			first = err
+		}
+	}
+	return events, first
+}
+
+// Eval judges one request by the program alone, at the authorization layer of its
+// hook: the fast way, which allocates nothing. Rule and Audit are -1 where the
+// program counts nothing. With an error, which is that of a program that cannot be
+// run, the verdict is Deny.
+func (i *Instance) Eval(r *compiler.Request) (compiler.Decision, error) {
+	at := AuthorizationLayer(i.hook, r)
+	if len(i.functions[at]) == 0 {
+		return compiler.Decision{Rule: -1, Audit: -1}, fmt.Errorf("the program has no function for %s", at.Section())
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.call.describe(at, r); err != nil {
+		return compiler.Decision{Rule: -1, Audit: -1}, err
+	}
+	r0, rule, audit, err := i.run(i.functions[at][0].code, &i.call)
+	return compiler.Decision{Verdict: verdictOf(r0), Rule: rule, Audit: audit}, err
+}
+
+// verdictOf is how the hook takes what a program returned: anything but the three
+// verdicts is a reject.
+func verdictOf(r0 uint32) lang.Verdict {
+	if r0 > uint32(lang.AllowHard) {
+		return lang.Deny
+	}
+	return lang.Verdict(r0)
+}
+
+// invoke runs a function, and names the rules whose counters moved.
+func (f *function) invoke(call *invocation) (r0 uint32, rule, audit int, err error) {
+	f.instance.mu.Lock()
+	defer f.instance.mu.Unlock()
+	return f.instance.run(f.code, call)
+}
+
+// run runs a program. The result is the low half of r0: the hook's function
+// returns an int. Rule and audit are the rules whose counters moved, or -1.
+func (i *Instance) run(code *vm.Program, call *invocation) (r0 uint32, rule, audit int, err error) {
+	i.read(i.before)
+	result, err := i.machine.Run(code, call.context[:], call)
+	if err != nil {
+		return uint32(lang.Deny), -1, -1, err
+	}
+	i.read(i.after)
+	rule, audit = i.moved()
+	return uint32(result), rule, audit, nil
+}
+
+func (i *Instance) read(counts []byte) {
+	if i.counters != nil {
+		i.counters.ReadArray(int(i.machine.CPU), counts)
+	}
+}
+
+// moved finds the rules whose counters differ: the one that decided, and the audit
+// rule that would have.
+func (i *Instance) moved() (rule, audit int) {
+	rule, audit = -1, -1
+	for k := range i.program.Rules {
+		if i.counters == nil || [8]byte(i.before[8*k:]) == [8]byte(i.after[8*k:]) {
+			continue
+		}
+		if i.program.Rules[k].Audit {
+			audit = k
+		} else {
+			rule = k
+		}
+	}
+	return rule, audit
+}

@@ -14,10 +14,8 @@ const maxDepth = 400
 // condition is `[if EXPR] [unless EXPR]`.
 func (c *checker) condition(cond lang.Cond) Cond {
 	var parts All
-	if and, ok := cond.If.(*lang.And); ok {
-		parts = c.terms(and.Terms, 1)
-	} else if cond.If != nil {
-		parts = append(parts, c.expr(cond.If, 1))
+	if cond.If != nil {
+		parts = conjunction(parts, c.expr(cond.If, 1))
 	}
 	if cond.Unless != nil {
 		parts = append(parts, Not{c.expr(cond.Unless, 1)})
@@ -28,12 +26,20 @@ func (c *checker) condition(cond lang.Cond) Cond {
 	return parts
 }
 
-func (c *checker) terms(terms []lang.Expr, depth int) []Cond {
-	parts := make([]Cond, len(terms))
-	for i, t := range terms {
-		parts[i] = c.expr(t, depth)
+// conjunction adds a part, or the parts it is made of.
+func conjunction(parts All, c Cond) All {
+	if all, ok := c.(All); ok {
+		return append(parts, all...)
 	}
-	return parts
+	return append(parts, c)
+}
+
+// disjunction adds a part, or the parts it is made of.
+func disjunction(parts Any, c Cond) Any {
+	if any, ok := c.(Any); ok {
+		return append(parts, any...)
+	}
+	return append(parts, c)
 }
 
 func (c *checker) expr(e lang.Expr, depth int) Cond {
@@ -43,9 +49,17 @@ func (c *checker) expr(e lang.Expr, depth int) Cond {
 	}
 	switch e := e.(type) {
 	case *lang.And:
-		return All(c.terms(e.Terms, depth+1))
+		parts := make(All, 0, len(e.Terms))
+		for _, t := range e.Terms {
+			parts = conjunction(parts, c.expr(t, depth+1))
+		}
+		return parts
 	case *lang.Or:
-		return Any(c.terms(e.Terms, depth+1))
+		parts := make(Any, 0, len(e.Terms))
+		for _, t := range e.Terms {
+			parts = disjunction(parts, c.expr(t, depth+1))
+		}
+		return parts
 	case *lang.Not:
 		return Not{c.expr(e.X, depth+1)}
 	case *lang.Compare:

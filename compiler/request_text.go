@@ -57,19 +57,29 @@ func (p *Policy) Givens(r *Request) []Given {
 		case RemoteAddress:
 			list = append(list, p.givenEnds(r)...)
 		case LocalAddress, RemotePort, LocalPort, Family:
-		default:
-			v := r.Value(f)
-			switch {
-			case !f.Known(v):
-				if p.tested.has(f) {
-					list = append(list, Given{f.String(), "unknown"})
-				}
-			case f.NotAvailable() != nil || v != (Value{}):
-				list = append(list, Given{f.String(), p.literal(f, v)})
+		case NextHop:
+			if p.Hook == Connect {
+				list = append(list, p.givenValue(r, f)...)
 			}
+		default:
+			list = append(list, p.givenValue(r, f)...)
 		}
 	}
 	return list
+}
+
+// givenValue spells a field that is not part of an end, if there is a need to.
+func (p *Policy) givenValue(r *Request, f Field) []Given {
+	v := r.Value(f)
+	switch {
+	case f.Known(v):
+		if f.NotAvailable() != nil || v != (Value{}) {
+			return []Given{{f.String(), p.literal(f, v)}}
+		}
+	case p.tested.has(f):
+		return []Given{{f.String(), "unknown"}}
+	}
+	return nil
 }
 
 // literal is the preferred spelling of a value: of a named interface, its name.

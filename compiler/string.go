@@ -134,6 +134,10 @@ func (f Field) ordered() bool {
 // writeIn writes a test against ranges, or its negation.
 func writeIn(b *strings.Builder, c In, negated bool, outer int) {
 	domain := c.Field.Domain()
+	if c.Field.ordered() && len(c.Ranges) == 0 {
+		fmt.Fprintf(b, "%s %s 0", c.Field, map[bool]string{false: "<", true: ">="}[negated])
+		return
+	}
 	if c.Field.ordered() && len(c.Ranges) == 1 && c.Ranges[0].First != c.Ranges[0].Last {
 		signs := map[bool][2]string{false: {"<=", ">="}, true: {">", "<"}}[negated]
 		switch r := c.Ranges[0]; {

@@ -1,4 +1,5 @@
-// Command hopgate compiles connection-authorization policies to eBPF.
+// Command hopgate compiles connection-authorization policies to eBPF and runs
+// them.
 package main
 
 import (
@@ -7,4 +8,6 @@ import (
 	"github.com/hopgate/hopgate/cmd/hopgate/cli"
 )
 
-func main() { os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

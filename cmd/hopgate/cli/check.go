@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+func (c *console) checkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check FILE...",
+		Short: "Find what is wrong with policies",
+		Long: `Check parses policies, resolves their names, types and units, and prints what is
+wrong or doubtful. It prints nothing when all is well.`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: policyFiles,
+	}
+	bind := bindFlag(cmd)
+	strict := cmd.Flags().Bool("strict", false, "warnings are errors")
+	asJSON := cmd.Flags().Bool("json", false, "print the findings as a JSON array")
+	cmd.RunE = run(func(paths []string) error {
+		found := lang.Diagnostics{}
+		failed := false
+		for _, path := range paths {
+			policy, err := load(path, &compiler.Options{Bind: bind})
+			var more lang.Diagnostics
+			switch {
+			case errors.As(err, &more):
+				failed = true
+			case err != nil:
+				return err
+			default:
+				more = policy.Warnings
+				failed = failed || *strict && len(more) > 0
+			}
+			found = append(found, more...)
+		}
+		if *asJSON {
+			if err := c.printJSON(found.Sort()); err != nil {
+				return err
+			}
+		} else {
+			c.print(found.Sort())
+		}
+		if failed {
+			return errSaid
+		}
+		return nil
+	})
+	return cmd
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+)
+
+func (c *console) compileCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "compile FILE",
+		Short: "Compile a policy to an eBPF object",
+		Long: `Compile writes a policy as an eBPF object (obj), or its instructions as a listing
+with the policy's source lines (asm). Objects go to FILE with the extension .o,
+listings to standard output.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: policyFiles,
+	}
+	bind := bindFlag(cmd)
+	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
+	target := targetFlag(cmd)
+	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm")
+	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
+	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what was made on standard error")
+	cmd.RunE = run(func(args []string) error {
+		path := args[0]
+		policy, err := load(path, &compiler.Options{Bind: bind})
+		if err != nil {
+			return err
+		}
+		c.print(policy.Warnings)
+		program, diagram, err := generate(policy, &codegen.Options{Target: target.target, NoCounters: *noCounters})
+		if err != nil {
+			return err
+		}
+		if *verbose {
+			c.describe(diagram, program)
+		}
+		write := program.WriteELF
+		to := *output
+		switch {
+		case emit.value == "asm":
+			write = program.WriteASM
+		case to == "":
+			to = withoutExtension(path) + ".o"
+		}
+		if to == "" || to == "-" {
+			return write(c.out)
+		}
+		return writeFile(to, write)
+	})
+	return cmd
+}
+
+// generate compiles a policy. Without counters nobody sees which of two like rules
+// decided, so they may share code.
+func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program, *compiler.Diagram, error) {
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: opts.NoCounters})
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := codegen.Generate(diagram, opts)
+	return program, diagram, err
+}
+
+// describe says what compile made.
+func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) {
+	fmt.Fprintf(c.err, "policy %s: %d rules; diagram of %d nodes for IPv4 and %d for IPv6\n",
+		program.Policy, len(diagram.Policy.Rules), len(diagram.IPv4.Nodes), len(diagram.IPv6.Nodes))
+	for _, f := range program.Functions {
+		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, len(f.Instructions))
+	}
+	for _, m := range program.Maps {
+		fmt.Fprintf(c.err, "map %s: %s\n", m.Name, m.Type)
+	}
+}
+
+// targetValue is the value of --target.
+type targetValue struct{ target codegen.Target }
+
+func (v *targetValue) String() string        { return v.target.String() }
+func (v *targetValue) Type() string          { return "windows|linux" }
+func (v *targetValue) Set(word string) error { return v.target.UnmarshalText([]byte(word)) }
+
+// targetFlag adds --target.
+func targetFlag(cmd *cobra.Command) *targetValue {
+	v := new(targetValue)
+	cmd.Flags().Var(v, "target", "the system the program is for")
+	return v
+}

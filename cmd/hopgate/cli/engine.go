@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// engine decides on a request.
+type engine func(*compiler.Request) (answer, error)
+
+// referenceEngine asks the rules themselves.
+func referenceEngine(policy *compiler.Policy) engine {
+	return func(r *compiler.Request) (answer, error) {
+		d := policy.Eval(r)
+		a := answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)}
+		if d.Audit >= 0 {
+			a.Audit = policy.RuleID(d.Audit)
+		}
+		return a, nil
+	}
+}
+
+// hookEngine compiles the policy and asks the program, in a hook of its own; the
+// rule is the one whose counter moved.
+func hookEngine(policy *compiler.Policy) (engine, error) {
+	program, _, err := generate(policy, &codegen.Options{})
+	if err != nil {
+		return nil, err
+	}
+	hook := runtime.NewHook(nil)
+	if _, err := hook.Attach(program, nil); err != nil {
+		return nil, err
+	}
+	open := hook.Connect
+	if policy.Hook == compiler.Accept {
+		open = hook.Accept
+	}
+	return func(r *compiler.Request) (answer, error) {
+		flow, result := open(r)
+		flow.Close()
+		call := result.Decider()
+		return answer{Verdict: result.Verdict.String(), Rule: call.Rule, Audit: call.Audit}, call.Err
+	}, nil
+}

@@ -59,8 +59,9 @@ func (s commented) takes(c comment) bool {
 	}
 	after := sort.Search(len(s.values), func(i int) bool { return s.values[i].Start > c.start })
 	atEnd := !s.Source.blankBefore(c.start)
-	switch multiLine := s.Source.lineOf(s.Start) != line; {
-	case atEnd && after > 0 && multiLine && s.values[after-1].endsOn(line) && (c.start < s.End || s.values[after-1].End == s.End):
+	inside := c.start < s.End || after > 0 && s.values[after-1].End == s.End && s.Source.lineOf(s.Start) != line
+	switch {
+	case atEnd && inside && after > 0 && s.Source.lineOf(s.values[after-1].End) == line:
 		s.values[after-1].add(c.text, true)
 	case !atEnd && after < len(s.values):
 		s.values[after].add(c.text, false)
@@ -69,8 +70,6 @@ func (s commented) takes(c comment) bool {
 	}
 	return true
 }
-
-func (s Span) endsOn(line int) bool { return s.Source.lineOf(s.End) == line }
 
 // commented lists the statements in the order of the text.
 func (f *File) commented() []commented {

@@ -71,7 +71,10 @@ func (p *parser) unary() (Expr, bool) {
 	p.advance()
 	if t.kind == word {
 		x, ok := p.unary()
-		return &Not{Span: p.since(t.start), X: x}, ok
+		if !ok {
+			return nil, false
+		}
+		return &Not{Span: p.since(t.start), X: x}, true
 	}
 	x, ok := p.expr()
 	if !ok {
@@ -86,7 +89,7 @@ func (p *parser) unary() (Expr, bool) {
 }
 
 // joinOr and joinAnd make one node of terms that are joined by the same word.
-func joinOr(at Span, terms []Expr) Expr {
+func joinOr(at Span, terms []Expr) *Or {
 	flat := terms
 	if slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(*Or); return ok }) {
 		flat = nil

@@ -145,10 +145,11 @@ func (l *lexer) skipBlanks() {
 			} else {
 				l.at = len(l.text)
 			}
-			l.comments = append(l.comments, comment{
-				start: l.span(start, start+1).Start,
-				text:  strings.TrimRight(l.text[start+1:l.at], " \t\r"),
-			})
+			at := l.span(start, l.at)
+			l.comments = append(l.comments, comment{at.Start, strings.TrimRight(l.text[start+1:l.at], " \t\r")})
+			if l.spots != nil && l.source.lineOf(at.Start) != l.source.lineOf(at.End) {
+				l.errorf(at, codeSyntax, "the comment takes in the lines below it, which YAML joins to this one").Hint = "write the condition with `|`"
+			}
 		default:
 			return
 		}

@@ -55,15 +55,20 @@ func writeExpr(b *strings.Builder, e Expr, outer int) {
 			b.WriteString(e.Values[0].String())
 			return
 		}
-		b.WriteString("{ ")
-		for i, v := range e.Values {
-			if i > 0 {
-				b.WriteString(", ")
-			}
-			b.WriteString(v.String())
-		}
-		b.WriteString(" }")
+		b.WriteString(spellBlock(e.Values))
 	}
+}
+
+// spellBlock writes `{ VALUE, ... }`.
+func spellBlock(values []Word) string {
+	if len(values) == 0 {
+		return "{ }"
+	}
+	list := make([]string, len(values))
+	for i, v := range values {
+		list[i] = v.String()
+	}
+	return "{ " + strings.Join(list, ", ") + " }"
 }
 
 // String gives the condition as the DSL spells it, `if ... unless ...`, or "".

@@ -162,6 +162,7 @@ type Expr interface {
 type Or struct {
 	Span
 	Terms []Expr
+	AnyOf bool // written as YAML's any_of
 }
 
 // And is `TERM and TERM ...`, two terms or more.

@@ -57,7 +57,9 @@ func (t *treeReader) anyOf(e entry) Expr {
 	case 1:
 		return terms[0]
 	}
-	return joinOr(t.spans[e.value], terms)
+	or := joinOr(t.spans[e.value], terms)
+	or.AnyOf = true
+	return or
 }
 
 // block reads a match block: every field must have its value or one of a list.

@@ -78,7 +78,9 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) Graph {
 		}
 	}
 	g := graphBuilder{policy: p, ipv6: ipv6, then: then, out: newStore()}
-	g.vars, g.weight = variables(p, ipv6)
+	vars, weight := variables(p, ipv6)
+	g.vars = vars
+	g.chooseOrders(weight)
 	roots := [2]ref{g.build(enforce, none), g.build(audit, none)}
 	return g.graph(roots)
 }
@@ -89,21 +91,8 @@ type graphBuilder struct {
 	ipv6   bool
 	then   []ref // by rule: its leaf
 	vars   []Var // what the policy tests; a level of out is an index here
-	weight map[Var]weight
+	orders []*order
 	out    *store
-}
-
-// cuts is about how many bounds the rules' conditions have.
-func (g *graphBuilder) cuts(rules []int) int {
-	n := 0
-	for _, i := range rules {
-		cuts := map[Var]int{}
-		countTests(g.policy.Rules[i].Cond, g.ipv6, cuts)
-		for _, c := range cuts {
-			n += c
-		}
-	}
-	return n
 }
 
 // weight is how much a policy has to do with a variable.
@@ -114,59 +103,62 @@ type weight struct {
 
 // build makes the diagram of the rules, in order, that leads on to rest where none
 // of them matches. An exact diagram can explode where ranges overlap in several
-// fields; one that would is made of two halves, the first leading on to the
-// second, so that size and time stay near linear in the worst case.
+// fields. Such a policy becomes a sequence of exact diagrams of a few rules each,
+// every one leading on to the next, so that size and time stay linear.
 func (g *graphBuilder) build(rules []int, rest ref) ref {
-	if len(rules) == 0 {
-		return rest
-	}
-	if r, ok := g.smallest(rules, rest); ok {
+	if r, ok := g.fitting(rules, rest); ok {
 		return r
 	}
-	if len(rules) == 1 {
-		rule := &g.policy.Rules[rules[0]]
-		return g.chain(rule.Cond, g.policy.matchesUnknown(rule.Verdict), g.then[rules[0]], rest)
+	for size := 4; len(rules) > 0; {
+		size = min(size, len(rules))
+		r, ok := g.fitting(rules[len(rules)-size:], rest)
+		for !ok && size > 1 {
+			size = (size + 1) / 2
+			r, ok = g.fitting(rules[len(rules)-size:], rest)
+		}
+		for ok && size < len(rules) {
+			larger := min(2*size, len(rules))
+			merged, fits := g.fitting(rules[len(rules)-larger:], rest)
+			if !fits {
+				break
+			}
+			r, size = merged, larger
+		}
+		if !ok {
+			rule := &g.policy.Rules[rules[len(rules)-1]]
+			r = g.chain(rule.Cond, g.policy.matchesUnknown(rule.Verdict), g.then[rules[len(rules)-1]], rest)
+		}
+		rules, rest = rules[:len(rules)-size], r
 	}
-	mid := len(rules) / 2
-	return g.build(rules[:mid], g.build(rules[mid:], rest))
+	return rest
 }
 
-// smallest tries several orders of the variables and keeps the smallest diagram.
-func (g *graphBuilder) smallest(rules []int, rest ref) (ref, bool) {
-	limit := 24*len(rules) + 2000
-	var best []Var
-	found := false
-	for _, order := range g.orders() {
-		scratch := *g
-		scratch.out = newStore()
-		if _, ok := scratch.merge(rules, rest, order, limit); ok {
-			limit, best, found = len(scratch.out.kids)-1, order, true
+// fitting builds the diagram of the rules with the order of variables that served
+// last, or else the first that gives less than some 16 kids a rule.
+func (g *graphBuilder) fitting(rules []int, rest ref) (ref, bool) {
+	limit := 16*len(rules) + 64
+	for i, o := range g.orders {
+		scratch := newStore()
+		if _, ok := g.merge(rules, rest, o, scratch, limit); ok {
+			copy(g.orders[1:i+1], g.orders[:i])
+			g.orders[0] = o
+			return g.merge(rules, rest, o, g.out, math.MaxInt)
 		}
 	}
-	if !found {
-		return 0, false
-	}
-	return g.merge(rules, rest, best, math.MaxInt)
+	return 0, false
 }
 
 // merge builds the exact diagram of the rules with one order of the variables. It
 // gives false when that takes more than limit kids, or too long.
-func (g *graphBuilder) merge(rules []int, rest ref, order []Var, limit int) (ref, bool) {
-	m := &merger{out: g.out, memo: map[uint64][]mergeState{}, limit: limit, budget: math.MaxInt}
-	c := &conditions{store: newStore(), ipv6: g.ipv6, levels: make(map[Var]int32, len(order))}
+func (g *graphBuilder) merge(rules []int, rest ref, o *order, out *store, limit int) (ref, bool) {
+	m := &merger{conds: o.conds.store, order: o.vars, out: out, memo: map[uint64][]mergeState{}, limit: limit, budget: math.MaxInt}
 	if limit < math.MaxInt {
-		m.budget = 32 * limit
-		c.limit = 4*limit + g.cuts(rules)
+		m.budget = 8 * limit
 	}
-	for i, v := range order {
-		c.levels[v] = int32(i)
-		m.order = append(m.order, int32(slices.Index(g.vars, v)))
-	}
-	m.conds = c.store
 	list := make([]clause, 0, len(rules)+1)
 	for _, i := range rules {
-		cond := c.matches(g.policy, &g.policy.Rules[i])
-		if c.full {
+		cond, ok := o.matches(g.policy, i)
+		if !ok {
 			return 0, false
 		}
 		if cond == isFalse {
@@ -179,6 +171,49 @@ func (g *graphBuilder) merge(rules []int, rest ref, order []Var, limit int) (ref
 	}
 	return m.merge(append(list, clause{isTrue, rest}))
 }
+
+// order is an order of the variables, with the rules' conditions in that order.
+type order struct {
+	vars  []int32 // indices into graphBuilder.vars
+	conds conditions
+	rules []ref // by rule; 0 where not yet made
+}
+
+func newOrder(all []Var, by []Var, ipv6 bool, rules int) *order {
+	o := &order{conds: conditions{store: newStore(), ipv6: ipv6, levels: make(map[Var]int32, len(by))}, rules: make([]ref, rules)}
+	// Node 0, so that 0 can stand for a condition not yet made.
+	o.conds.mk(math.MaxInt32-1, []uint64{0, 1}, []ref{isFalse, isTrue})
+	for i, v := range by {
+		o.conds.levels[v] = int32(i)
+		o.vars = append(o.vars, int32(slices.Index(all, v)))
+	}
+	return o
+}
+
+// matches is the diagram of "the rule matches", unless that is too large.
+func (o *order) matches(p *Policy, rule int) (ref, bool) {
+	if o.rules[rule] == 0 {
+		cuts := map[Var]int{}
+		countTests(p.Rules[rule].Cond, o.conds.ipv6, cuts)
+		limit := 1000
+		for _, n := range cuts {
+			limit += 8 * n
+		}
+		o.conds.limit = len(o.conds.kids) + limit
+		r := o.conds.cond(p.Rules[rule].Cond, p.matchesUnknown(p.Rules[rule].Verdict))
+		if o.conds.full {
+			o.conds.full = false
+			clear(o.conds.and)
+			clear(o.conds.not)
+			r = tooLarge
+		}
+		o.rules[rule] = r
+	}
+	return o.rules[rule], o.rules[rule] != tooLarge
+}
+
+// tooLarge stands for a condition whose diagram would be too large.
+const tooLarge ref = math.MinInt32
 
 // chain tests a condition part by part, as written: bigger than a diagram but
 // never more than linear in the condition.
@@ -197,42 +232,40 @@ func (g *graphBuilder) chain(c Cond, maybe bool, yes, no ref) ref {
 	case Not:
 		return g.chain(c.X, !maybe, no, yes)
 	}
-	test := &conditions{store: newStore(), ipv6: g.ipv6, levels: make(map[Var]int32, len(g.vars))}
-	for i, v := range g.vars {
-		test.levels[v] = int32(i)
+	o := newOrder(g.vars, g.vars, g.ipv6, 0)
+	cond := o.conds.cond(c, maybe)
+	if cond == isFalse {
+		return no
 	}
-	m := &merger{conds: test.store, out: g.out, memo: map[uint64][]mergeState{}, limit: math.MaxInt, budget: math.MaxInt}
-	for i := range g.vars {
-		m.order = append(m.order, int32(i))
-	}
-	r, _ := m.merge([]clause{{test.cond(c, maybe), yes}, {isTrue, no}})
+	m := &merger{conds: o.conds.store, order: o.vars, out: g.out, memo: map[uint64][]mergeState{}, limit: math.MaxInt, budget: math.MaxInt}
+	r, _ := m.merge([]clause{{cond, yes}, {isTrue, no}})
 	return r
 }
 
-// orders lists the orders of variables worth trying. The halves of an IPv6 address
-// stay together.
-func (g *graphBuilder) orders() [][]Var {
-	by := func(less func(a, b weight) int) []Var {
-		order := slices.Clone(g.vars)
-		slices.SortStableFunc(order, func(a, b Var) int {
+// chooseOrders picks the orders of variables worth trying. The halves of an IPv6
+// address stay together.
+func (g *graphBuilder) chooseOrders(weight map[Var]weight) {
+	rules := func(a, b Var) int {
+		return cmp.Or(cmp.Compare(weight[b].rules, weight[a].rules), cmp.Compare(weight[b].cuts, weight[a].cuts))
+	}
+	cuts := func(a, b Var) int {
+		return cmp.Or(cmp.Compare(weight[b].cuts, weight[a].cuts), cmp.Compare(weight[b].rules, weight[a].rules))
+	}
+	reverse := func(compare func(a, b Var) int) func(a, b Var) int {
+		return func(a, b Var) int { return compare(b, a) }
+	}
+	var seen [][]Var
+	for _, compare := range []func(a, b Var) int{rules, reverse(rules), cuts, reverse(cuts)} {
+		by := slices.Clone(g.vars)
+		slices.SortStableFunc(by, func(a, b Var) int {
 			a.Part, b.Part = min(a.Part, High64), min(b.Part, High64)
-			return less(g.weight[a], g.weight[b])
+			return compare(a, b)
 		})
-		return order
-	}
-	rules := func(a, b weight) int { return cmp.Or(cmp.Compare(b.rules, a.rules), cmp.Compare(b.cuts, a.cuts)) }
-	cuts := func(a, b weight) int { return cmp.Or(cmp.Compare(b.cuts, a.cuts), cmp.Compare(b.rules, a.rules)) }
-	reverse := func(less func(a, b weight) int) func(a, b weight) int {
-		return func(a, b weight) int { return less(b, a) }
-	}
-	var orders [][]Var
-	for _, less := range []func(a, b weight) int{rules, reverse(rules), cuts, reverse(cuts)} {
-		order := by(less)
-		if !slices.ContainsFunc(orders, func(o []Var) bool { return slices.Equal(o, order) }) {
-			orders = append(orders, order)
+		if !slices.ContainsFunc(seen, func(o []Var) bool { return slices.Equal(o, by) }) {
+			seen = append(seen, by)
+			g.orders = append(g.orders, newOrder(g.vars, by, g.ipv6, len(g.policy.Rules)))
 		}
 	}
-	return orders
 }
 
 // graph copies what the roots reach into a Graph, parents before kids.

@@ -13,11 +13,6 @@ type conditions struct {
 	levels map[Var]int32 // an address's High64 stands directly before its Low64
 }
 
-// matches is the diagram of "the rule matches".
-func (b *conditions) matches(p *Policy, rule *Rule) ref {
-	return b.cond(rule.Cond, p.matchesUnknown(rule.Verdict))
-}
-
 // cond is the diagram of "c is true", or with maybe of "c is true or unknown".
 func (b *conditions) cond(c Cond, maybe bool) ref {
 	switch c := c.(type) {

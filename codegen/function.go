@@ -1,0 +1,416 @@
+package codegen
+
+import (
+	"math"
+	"slices"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// Helpers of eBPF for Windows (ebpf_structs.h).
+const (
+	helperMapLookup     = 1
+	helperRingbufOutput = 11
+	helperPidTgid       = 19
+)
+
+// function is one entry point in the making.
+type function struct {
+	diagram  *compiler.Diagram
+	policy   *compiler.Policy
+	ipv6     bool // the entry point for IPv6
+	counters bool
+	events   bool
+	audit    bool
+	blocks   []block
+
+	settled blockID // r9, and with audit rules r8, hold the outcome
+	broken  blockID // something that cannot be: deny
+}
+
+func newFunction(d *compiler.Diagram, ipv6 bool, opts *Options) *function {
+	return &function{
+		diagram: d, policy: d.Policy, ipv6: ipv6,
+		counters: !opts.NoCounters, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
+	}
+}
+
+func (f *function) add(b block) blockID {
+	f.blocks = append(f.blocks, b)
+	return blockID(len(f.blocks) - 1)
+}
+
+// straight adds code that goes on to next.
+func (f *function) straight(next blockID, code ...asm.Instruction) blockID {
+	return f.add(block{code: code, next: next})
+}
+
+// generate writes the entry point.
+func (f *function) generate() (asm.Instructions, error) {
+	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, int32(lang.Deny)))
+	f.settled = f.settle()
+	hook := f.policy.Hook
+	entry := noBlock
+	switch {
+	case !f.ipv6:
+		entry = f.body(&f.diagram.IPv4, connection{hook: hook})
+	case sameGraphs(f.diagram):
+		entry = f.body(&f.diagram.IPv6, connection{hook: hook})
+	default:
+		entry = f.splitMapped(
+			f.body(&f.diagram.IPv4, connection{hook: hook, ipv4: 12}),
+			f.body(&f.diagram.IPv6, connection{hook: hook}),
+		)
+	}
+	start := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
+	if f.events {
+		start = append(start, unknownContext(true)...)
+	}
+	return assemble(f.blocks, f.straight(entry, start...))
+}
+
+// splitMapped goes to ipv4 for an IPv4-mapped remote address, else to ipv6.
+func (f *function) splitMapped(ipv4, ipv6 blockID) blockID {
+	remote, _ := sockAddrEnds(f.policy.Hook)
+	prefix := f.add(block{
+		code:  asm.Instructions{asm.LoadMem(regValue, regContext, remote.ip+8, asm.Word), asm.HostTo(asm.BE, regValue, asm.Word)},
+		jump:  jump{op: asm.JEq, dst: regValue, imm: 0xffff},
+		taken: ipv4, next: ipv6,
+	})
+	return f.add(block{
+		code:  loadHalf(regValue, remote.ip),
+		jump:  jump{op: asm.JEq, wide: true, dst: regValue},
+		taken: prefix, next: ipv6,
+	})
+}
+
+// unknownContext marks the network context on the stack as not available. With
+// all it writes every byte, as a first write must.
+func unknownContext(all bool) asm.Instructions {
+	var code asm.Instructions
+	if all {
+		for at := int16(0); at < NetworkContextSize; at += 8 {
+			code = append(code, storeImm(stackContext+at, 0, asm.DWord))
+		}
+	} else {
+		code = append(code,
+			storeImm(stackContext+NetworkContextInterfaceType, 0, asm.Word),
+			storeImm(stackContext+NetworkContextNextHop, 0, asm.DWord),
+			storeImm(stackContext+NetworkContextSubInterface, 0, asm.Word))
+	}
+	return append(code, storeImm(stackContext+NetworkContextTunnelType, -1, asm.Word))
+}
+
+// body is the code of one graph.
+type body struct {
+	*function
+	graph      *compiler.Graph
+	connection connection
+	homes      []home
+	trees      comparisons
+	memo       map[point]blockID
+}
+
+// home is a register that holds a variable throughout.
+type home struct {
+	v   compiler.Var
+	reg asm.Register
+}
+
+// point is a point in the decision: about to look at a node, or at a comparison of
+// a node's variable, or at a leaf.
+type point struct {
+	audit      bool // deciding which audit rule matches
+	read       bool // the network context has been asked for
+	node       compiler.NodeID
+	comparison target
+	atNode     bool
+}
+
+func (f *function) body(g *compiler.Graph, c connection) blockID {
+	b := &body{function: f, graph: g, connection: c, memo: map[point]blockID{}}
+	b.trees.cons = map[consKey]target{}
+	b.homes = b.chooseHomes()
+	root := b.at(point{node: g.Enforce, atNode: true})
+	return f.straight(root, b.loadHomes(asm.R2, asm.R9)...)
+}
+
+// chooseHomes gives registers to the variables that most nodes test. Those from
+// the network context stay on the stack.
+func (b *body) chooseHomes() []home {
+	count := map[compiler.Var]int{}
+	calls := false
+	var vars []compiler.Var
+	for i := range b.graph.Nodes {
+		v := b.graph.Nodes[i].Var
+		if v.Set != nil {
+			calls = true
+			continue
+		}
+		if !fromContext(v.Field) {
+			if count[v]++; count[v] == 2 {
+				vars = append(vars, v)
+			}
+		}
+	}
+	slices.SortStableFunc(vars, func(x, y compiler.Var) int { return count[y] - count[x] })
+	free := []asm.Register{asm.R7}
+	if !b.audit {
+		free = append(free, asm.R8, asm.R9)
+	}
+	if !calls {
+		free = append(free, asm.R2, asm.R3, asm.R4, asm.R5)
+	}
+	var homes []home
+	for i, v := range vars[:min(len(vars), len(free))] {
+		homes = append(homes, home{v, free[i]})
+	}
+	return homes
+}
+
+// loadHomes loads the homes among the registers from first to last.
+func (b *body) loadHomes(first, last asm.Register) asm.Instructions {
+	var code asm.Instructions
+	for _, h := range b.homes {
+		if first <= h.reg && h.reg <= last {
+			code = append(code, b.connection.load(h.v, h.reg)...)
+		}
+	}
+	return code
+}
+
+func (b *body) home(v compiler.Var) (asm.Register, bool) {
+	for _, h := range b.homes {
+		if h.v == v {
+			return h.reg, true
+		}
+	}
+	return regValue, false
+}
+
+// at gives the block for a point.
+func (b *body) at(p point) blockID {
+	if id, ok := b.memo[p]; ok {
+		return id
+	}
+	var id blockID
+	switch rule, leaf := p.node.Rule(); {
+	case p.atNode && leaf:
+		id = b.leaf(p, rule)
+	case p.atNode:
+		id = b.node(p)
+	default:
+		id = b.comparison(p)
+	}
+	b.memo[p] = id
+	return id
+}
+
+// node loads what the node tests and starts the comparisons.
+func (b *body) node(p point) blockID {
+	n := &b.graph.Nodes[p.node]
+	if n.Var.Set != nil {
+		return b.membership(p, n)
+	}
+	if fromContext(n.Var.Field) && !p.read {
+		return b.readContext(p)
+	}
+	first := b.to(p, b.trees.lower(n))
+	if _, ok := b.home(n.Var); ok {
+		return first
+	}
+	return b.straight(first, b.connection.load(n.Var, regValue)...)
+}
+
+// to gives the block for where a comparison leads.
+func (b *body) to(from point, t target) blockID {
+	if node, ok := t.node(); ok {
+		return b.at(point{audit: from.audit, read: from.read, node: node, atNode: true})
+	}
+	return b.at(point{audit: from.audit, read: from.read, comparison: t})
+}
+
+func (b *body) comparison(p point) blockID {
+	c := b.trees.list[p.comparison]
+	v := b.trees.vars[p.comparison]
+	reg, _ := b.home(v)
+	out := block{jump: jump{op: c.op, dst: reg}, taken: b.to(p, c.yes), next: b.to(p, c.no)}
+	if width(v) == 32 {
+		out.jump.imm = int32(uint32(c.value))
+		return b.add(out)
+	}
+	out.jump.wide = true
+	if c.value <= math.MaxInt32 {
+		out.jump.imm = int32(c.value)
+		return b.add(out)
+	}
+	out.code = asm.Instructions{asm.LoadImm(regConst, int64(c.value), asm.DWord)}
+	out.jump.reg, out.jump.src = true, regConst
+	return b.add(out)
+}
+
+// readContext asks for the network context and goes on to the same point.
+func (b *body) readContext(p point) blockID {
+	p.read = true
+	again := b.straight(b.at(p), b.loadHomes(asm.R2, asm.R5)...)
+	failed := b.straight(again, unknownContext(false)...)
+	return b.add(block{
+		code: asm.Instructions{
+			asm.Mov.Reg(asm.R1, regContext),
+			asm.Mov.Reg(asm.R2, regStack),
+			asm.Add.Imm(asm.R2, stackContext),
+			asm.Mov.Imm(asm.R3, NetworkContextSize),
+			call(HelperNetworkContext),
+		},
+		jump: jump{op: asm.JEq, dst: asm.R0}, taken: again, next: failed,
+	})
+}
+
+func call(helper uint32) asm.Instruction {
+	f, err := asm.BuiltinFuncForPlatform("windows", helper)
+	if err != nil {
+		panic(err)
+	}
+	return f.Call()
+}
+
+func loadMap(dst asm.Register, name string) asm.Instruction {
+	return asm.LoadMapPtr(dst, 0).WithReference(name)
+}
+
+// membership looks the value up in a dynamic set's map.
+func (b *body) membership(p point, n *compiler.Node) blockID {
+	if fromContext(n.Var.Field) && !p.read {
+		return b.readContext(p)
+	}
+	no := b.to(p, toNode(n.Kids[0]))
+	yes := b.to(p, toNode(n.Kids[1]))
+	found := b.add(block{
+		code: asm.Instructions{asm.LoadMem(regValue, asm.R0, 0, asm.Word)},
+		jump: jump{op: asm.JNE, dst: regValue}, taken: yes, next: no,
+	})
+	ipv6 := b.graph == &b.diagram.IPv6 && n.Var.Set.Field == compiler.RemoteAddress
+	code := b.connection.setKey(n.Var.Field, ipv6)
+	code = append(code,
+		loadMap(asm.R1, SetMapName(n.Var.Set, ipv6)),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackKey),
+		call(helperMapLookup))
+	return b.add(block{
+		code: code,
+		jump: jump{op: asm.JEq, wide: true, dst: asm.R0}, taken: b.broken, next: found,
+	})
+}
+
+// setKey writes a prefix length and the field's value in network byte order.
+func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
+	bytes := int16(setKeyBytes(f, ipv6))
+	code := asm.Instructions{storeImm(stackKey, int64(8*bytes), asm.Word)}
+	if f == compiler.RemoteAddress || f == compiler.LocalAddress {
+		remote, local := sockAddrEnds(c.hook)
+		from := remote.ip
+		if f == compiler.LocalAddress {
+			from = local.ip
+		}
+		if !ipv6 {
+			from += c.ipv4
+		}
+		return append(code, copyWords(stackKey+4, from, bytes)...)
+	}
+	code = append(code, c.load(compiler.Var{Field: f}, regValue)...)
+	if bytes == 8 {
+		return append(code,
+			asm.HostTo(asm.BE, regValue, asm.DWord),
+			asm.StoreMem(regStack, stackKey+4, regValue, asm.Word),
+			asm.RSh.Imm(regValue, 32),
+			asm.StoreMem(regStack, stackKey+8, regValue, asm.Word))
+	}
+	return append(code,
+		asm.HostTo(asm.BE, regValue, asm.Word),
+		asm.StoreMem(regStack, stackKey+4, regValue, asm.Word))
+}
+
+// copyWords copies bytes of the context to the stack, a word at a time.
+func copyWords(to, from, n int16) asm.Instructions {
+	var code asm.Instructions
+	for i := int16(0); i < n; i += 4 {
+		code = append(code,
+			asm.LoadMem(regValue, regContext, from+i, asm.Word),
+			asm.StoreMem(regStack, to+i, regValue, asm.Word))
+	}
+	return code
+}
+
+// leafValue packs what is known of a rule once it has been found, so that the rest
+// of the program need not look anything up: verdict in bits 0-1, log in bit 2,
+// index above. Of two, the smaller is the earlier rule.
+func leafValue(p *compiler.Policy, rule int) int32 {
+	if rule == len(p.Rules) {
+		return int32(rule<<leafShift) | int32(p.Default)
+	}
+	r := &p.Rules[rule]
+	v := int32(rule<<leafShift) | int32(r.Verdict)
+	if r.Log {
+		v |= leafLog
+	}
+	return v
+}
+
+const (
+	leafVerdict = 3
+	leafLog     = 4
+	leafShift   = 3
+)
+
+func (b *body) leaf(p point, rule int) blockID {
+	value := leafValue(b.policy, rule)
+	source := b.ruleSource(rule)
+	if p.audit {
+		if rule == len(b.policy.Rules) {
+			value |= 7 // no audit rule: after every rule
+		}
+		return b.straight(b.settled, asm.Mov.Imm32(regAudit, value).WithSource(source))
+	}
+	if !b.counters && !b.events {
+		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
+	}
+	next := b.settled
+	if b.audit {
+		next = b.at(point{audit: true, read: p.read, node: b.graph.Audit, atNode: true})
+	}
+	return b.straight(next, asm.Mov.Imm32(regLeaf, value).WithSource(source))
+}
+
+// ruleSource is the place in the policy that the rule comes from.
+func (b *body) ruleSource(rule int) SourceLine {
+	source := SourceLine{Text: "rule " + b.policy.RuleID(rule)}
+	if rule < len(b.policy.Rules) {
+		if r := &b.policy.Rules[rule]; r.Source != nil {
+			source.File = r.Source.Name
+			source.Line, source.Column = r.Source.Position(r.Start)
+		}
+	}
+	return source
+}
+
+// answer is what the hook is told when the rule decides.
+func (f *function) answer(rule int) lang.Verdict {
+	switch {
+	case f.policy.AuditMode:
+		return lang.Allow
+	case rule == len(f.policy.Rules):
+		return f.policy.Default
+	}
+	return f.policy.Rules[rule].Verdict
+}
+
+// storeImm writes a constant to the stack. asm.StoreImm refuses eight bytes.
+func storeImm(offset int16, value int64, size asm.Size) asm.Instruction {
+	return asm.Instruction{
+		OpCode: asm.OpCode(asm.StClass).SetMode(asm.MemMode).SetSize(size),
+		Dst:    regStack, Offset: offset, Constant: value,
+	}
+}

@@ -1,0 +1,117 @@
+package codegen
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/hopgate/hopgate/compiler"
+)
+
+// Options says what to generate. The zero value is a program for eBPF for Windows
+// with counters.
+type Options struct {
+	Target     Target
+	NoCounters bool // no counter for each rule; the diagram may then be one with MergeRules
+}
+
+// MaxWindowsInstructions is the size of a program that the interpreter and the JIT
+// of eBPF for Windows (ubpf) accept.
+const MaxWindowsInstructions = 65536
+
+// Generate turns a diagram into one program for each address family.
+func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	if opts.Target != Windows {
+		return nil, fmt.Errorf("codegen: no code for target %s", opts.Target)
+	}
+	p := &Program{Target: opts.Target, Policy: d.Policy.Name, Rules: rules(d.Policy)}
+	p.Maps = maps(d.Policy, p.Rules, opts)
+	names := [2]AttachType{AttachConnectAuthorization4, AttachConnectAuthorization6}
+	if d.Policy.Hook == compiler.Accept {
+		names = [2]AttachType{AttachRecvAccept4, AttachRecvAccept6}
+	}
+	for i, attach := range names {
+		code, err := newFunction(d, i == 1, opts).generate()
+		if err != nil {
+			return nil, err
+		}
+		name := attach.Section()[len("cgroup/"):]
+		if n := slots(code); n > MaxWindowsInstructions {
+			return nil, fmt.Errorf("policy `%s` is too large for target windows: %s needs %d instructions, the limit is %d [too-large]: use larger prefixes and ranges, fewer rules, or --no-counters",
+				d.Policy.Name, name, n, MaxWindowsInstructions)
+		}
+		code[0] = code[0].WithSymbol(name)
+		p.Functions = append(p.Functions, Function{Name: name, Section: attach.Section(), Instructions: code})
+	}
+	return p, nil
+}
+
+func slots(insns asm.Instructions) int {
+	n := 0
+	for _, ins := range insns {
+		n += int(ins.Size() / asm.InstructionSize)
+	}
+	return n
+}
+
+func rules(p *compiler.Policy) []Rule {
+	list := make([]Rule, 0, len(p.Rules)+1)
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		info := Rule{ID: r.ID, Verdict: r.Verdict.String(), Audit: r.Audit}
+		if r.Source != nil {
+			info.Source = r.Span.String()
+		}
+		list = append(list, info)
+	}
+	return append(list, Rule{ID: compiler.DefaultRule, Verdict: p.Default.String()})
+}
+
+func maps(p *compiler.Policy, rules []Rule, opts *Options) []*ebpf.MapSpec {
+	var specs []*ebpf.MapSpec
+	if !opts.NoCounters {
+		specs = append(specs, &ebpf.MapSpec{
+			Name: CountersMap, Type: ebpf.WindowsPerCPUArray,
+			KeySize: 4, ValueSize: 8, MaxEntries: uint32(len(rules)),
+		})
+	}
+	if writesEvents(p) {
+		specs = append(specs, &ebpf.MapSpec{Name: EventsMap, Type: ebpf.WindowsRingBuf, MaxEntries: eventsBytes})
+	}
+	for _, s := range p.Sets {
+		specs = append(specs, setMaps(s)...)
+	}
+	return specs
+}
+
+// eventsBytes is the size of the ring buffer: room for some 2 700 events.
+const eventsBytes = 256 << 10
+
+func writesEvents(p *compiler.Policy) bool {
+	for i := range p.Rules {
+		if p.Rules[i].Log || p.Rules[i].Audit {
+			return true
+		}
+	}
+	return false
+}
+
+func hasAudit(p *compiler.Policy) bool {
+	for i := range p.Rules {
+		if p.Rules[i].Audit {
+			return true
+		}
+	}
+	return false
+}
+
+// sameGraphs reports whether both families decide alike, so that IPv4-mapped
+// addresses need no path of their own.
+func sameGraphs(d *compiler.Diagram) bool {
+	return d.IPv4.Enforce == d.IPv6.Enforce && d.IPv4.Audit == d.IPv6.Audit && reflect.DeepEqual(d.IPv4.Nodes, d.IPv6.Nodes)
+}

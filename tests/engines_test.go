@@ -1,0 +1,116 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+)
+
+// An engine answers requests by one policy. Every engine must agree with the
+// reference, Policy.Eval.
+type engine func(r *compiler.Request) (compiler.Decision, error)
+
+// diagram walks the decision diagram.
+func diagram(t testing.TB, p *compiler.Policy) engine {
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	return func(r *compiler.Request) (compiler.Decision, error) { return d.Decide(r), nil }
+}
+
+// program compiles the policy, by way of the object file, and loads it.
+func program(t testing.TB, p *compiler.Policy, counters bool) *runtime.Instance {
+	d, err := compiler.Compile(p, &compiler.CompileOptions{MergeRules: !counters})
+	require.NoError(t, err)
+	prog, err := codegen.Generate(d, &codegen.Options{NoCounters: !counters})
+	require.NoError(t, err)
+	var object bytes.Buffer
+	require.NoError(t, prog.WriteELF(&object))
+	prog, err = codegen.ReadObject("policy.o", object.Bytes())
+	require.NoError(t, err)
+	i, err := runtime.Load(prog)
+	require.NoError(t, err)
+	return i
+}
+
+// events are what an engine must have written for a decision.
+func wantEvent(p *compiler.Policy, d compiler.Decision) bool {
+	return d.Audit >= 0 || d.Rule < len(p.Rules) && p.Rules[d.Rule].Log
+}
+
+func check(t testing.TB, name, text string) *compiler.Policy {
+	file, err := lang.Parse(name, []byte(text))
+	require.NoError(t, err, text)
+	p, err := compiler.Check(file, &compiler.Options{BindAll: true})
+	require.NoError(t, err, text)
+	return p
+}
+
+// TestEnginesAgree compares the engines on a million requests to random policies:
+// verdict, rule, audit rule and events.
+func TestEnginesAgree(t *testing.T) {
+	policies, requests := 250, 4000
+	if testing.Short() {
+		policies, requests = 30, 500
+	}
+	for seed := range uint64(policies) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
+		name := "random.hop"
+		if seed%2 == 1 {
+			opts.Syntax, name = lang.YAML, "random.yaml"
+		}
+		text := gen.Policy(rng, opts)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			p := check(t, name, text)
+			agree(t, p, rng, requests)
+		})
+	}
+}
+
+func agree(t *testing.T, p *compiler.Policy, rng *rand.Rand, requests int) {
+	walk := diagram(t, p)
+	counted, plain := program(t, p, true), program(t, p, false)
+	random := gen.NewRequests(p)
+	for range requests {
+		r := random.Random(rng)
+		want := p.Eval(&r)
+		got, err := walk(&r)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "diagram: %+v", r)
+		got, err = counted.Eval(&r)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "program: %+v", r)
+		requireEvent(t, p, counted, want, &r)
+		got, err = plain.Eval(&r)
+		require.NoError(t, err)
+		require.Equal(t, want.Verdict, got.Verdict, "program without counters: %+v", r)
+		requireEvent(t, p, plain, want, &r)
+	}
+}
+
+func requireEvent(t *testing.T, p *compiler.Policy, i *runtime.Instance, want compiler.Decision, r *compiler.Request) {
+	events, err := i.Events()
+	require.NoError(t, err)
+	if !wantEvent(p, want) {
+		require.Empty(t, events, "%+v", r)
+		return
+	}
+	require.Len(t, events, 1, "%+v", r)
+	e := events[0]
+	require.Equal(t, want.Rule, e.Rule, "%+v", r)
+	require.Equal(t, want.Audit, e.Audit, "%+v", r)
+	require.Equal(t, want.Verdict, e.Answer, "%+v", r)
+	require.Equal(t, r.Remote.Port(), e.Request.Remote.Port())
+	require.Equal(t, r.Remote.Addr().Unmap(), e.Request.Remote.Addr())
+	require.Equal(t, r.Local.Addr().Unmap(), e.Request.Local.Addr())
+	require.Equal(t, r.Protocol, e.Request.Protocol)
+}

@@ -210,7 +210,7 @@ func (h *Hook) authorizeTwice(f *Flow, original *compiler.Request, s standing, r
 		return first
 	}
 	second := h.authorize(f, &f.request, s, result)
-	if second.verdict == lang.AllowHard {
+	if second.verdict == lang.AllowHard && first.verdict == lang.Allow {
 		return first
 	}
 	return second

@@ -1,3 +1,10 @@
+// Package runtime puts programs in force.
+//
+// Hook is the authorization hook in process: a model of how eBPF for Windows and
+// the Windows Filtering Platform take a connection through the redirect layer,
+// route selection and the authorization layer, and of how they judge it again.
+// Instance is one loaded program without a hook around it, for whoever only wants
+// its answers.
 package runtime
 
 import (

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cilium/ebpf/asm"
@@ -341,4 +342,38 @@ func TestLinks(t *testing.T) {
 	}} {
 		t.Run(s.name, s.run)
 	}
+}
+
+// Each connection is judged by the program before an update or by the one after
+// it, by both layers' programs of one of them.
+func TestUpdateIsAtomic(t *testing.T) {
+	program := func(name string, verdict int32) *codegen.Program {
+		return &codegen.Program{Policy: name, Functions: []codegen.Function{
+			{Name: "redirect", Section: redirect4.Section(), Instructions: returns(proceedSoft)},
+			{Name: "authorize", Section: authorize4.Section(), Instructions: returns(verdict)},
+		}}
+	}
+	versions := []*codegen.Program{program("soft", proceedSoft), program("hard", proceedHard)}
+	hook := runtime.NewHook(nil)
+	link, err := hook.Attach(versions[0], nil)
+	require.NoError(t, err)
+
+	var connections sync.WaitGroup
+	for range 4 {
+		connections.Go(func() {
+			for range 500 {
+				r := to(server)
+				flow, result := hook.Connect(&r)
+				flow.Close()
+				if told := tell(result); told != "allow | soft: allow, soft: allow" && told != "allow-hard | hard: allow, hard: allow-hard" {
+					t.Error(told)
+				}
+			}
+		})
+	}
+	for i := range 500 {
+		require.NoError(t, link.Update(versions[i%2]))
+	}
+	connections.Wait()
+	require.Empty(t, hook.Flows())
 }

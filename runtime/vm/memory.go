@@ -131,7 +131,7 @@ func (m *Machine) access(in *insn) error {
 func (m *Machine) atomic(in *insn, size uint64) error {
 	address := m.reg[in.dst] + uint64(int64(in.off))
 	if address%size != 0 {
-		return fmt.Errorf("atomic operation on %d bytes at %s is not aligned", size, m.describe(address))
+		return fmt.Errorf("atomic operation at %s, is not aligned to %d bytes", m.describe(address, size), size)
 	}
 	mask := uint64(1)<<(size*8) - 1
 	operand, expected := m.reg[in.src], m.reg[0]&mask
@@ -213,33 +213,38 @@ func (m *Machine) Write(address uint64, buf []byte) error {
 
 // outside is the error of an access that is not allowed.
 func (m *Machine) outside(what string, address, size uint64) error {
-	return fmt.Errorf("%s %d bytes at %s", what, size, m.describe(address))
+	return fmt.Errorf("%s %d bytes at %s", what, size, m.describe(address, size))
 }
 
 // describe says what is at an address, and what the program may use there.
-func (m *Machine) describe(address uint64) string {
-	region, offset := address>>addressBits, address&offsetMask
-	signed := int64(address<<16) >> 16
+func (m *Machine) describe(address, size uint64) string {
+	const below = 1 << 32 // so far below a region an address is taken for one of it
+	region := (address + below) >> addressBits
+	offset := int64(address - region<<addressBits)
 	switch {
+	case address < below:
+		return fmt.Sprintf("%#x, a null pointer or a number", address)
 	case region == stackRegion:
-		depth := offset >> frameShift
-		if depth > uint64(m.depth) {
+		depth := (offset + (frameSpace-frameBytes)/2) >> frameShift
+		if depth < 0 || depth > int64(m.depth) {
 			return fmt.Sprintf("stack frame %d, which is not in use", depth)
 		}
-		return fmt.Sprintf("byte %d of stack frame %d, which has %d", offset%frameSpace, depth, frameBytes)
-	case region == contextRegion || region == contextRegion-1 && signed < 0 && signed > -1<<32:
-		if m.readOnly && offset < uint64(len(m.context)) {
-			return fmt.Sprintf("byte %d of the context, which is read-only", signed)
+		return fmt.Sprintf("r10%+d in frame %d, whose stack has %d", offset-depth*frameSpace-frameBytes, depth, frameBytes)
+	case region == contextRegion:
+		if m.plain(address, size) != nil {
+			return fmt.Sprintf("byte %d of the context, which is read-only", offset)
 		}
-		return fmt.Sprintf("byte %d of the context, which has %d", signed, len(m.context))
+		return fmt.Sprintf("byte %d of the context, which has %d", offset, len(m.context))
 	case region >= handleRegions && m.mapNumber(region-handleRegions) != nil:
 		return "a map's handle"
 	}
-	if mp := m.mapNumber(region - valueRegions); mp != nil && mp.values != nil {
-		return fmt.Sprintf("byte %d of a value of map `%s`, which has %d", offset&(1<<mp.shift-1), mp.spec.Name, mp.spec.ValueSize)
+	mp := m.mapNumber(region - valueRegions)
+	if mp == nil || mp.values == nil {
+		return fmt.Sprintf("%#x, which is no address", address)
 	}
-	if address < 1<<32 {
-		return fmt.Sprintf("%#x, a null pointer or a number", address)
+	within := offset & (1<<mp.shift - 1)
+	if within+int64(size) <= int64(mp.spec.ValueSize) {
+		return fmt.Sprintf("byte %d of a value of map `%s`, which programs may not use so", within, mp.spec.Name)
 	}
-	return fmt.Sprintf("%#x, which is no address", address)
+	return fmt.Sprintf("byte %d of a value of map `%s`, which has %d", within, mp.spec.Name, mp.spec.ValueSize)
 }

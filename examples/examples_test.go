@@ -14,11 +14,9 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// hopgate runs a command line in the root of the module, as the examples' comments
-// have it, and fails the test unless it exits with 0.
+// hopgate runs a command line and fails the test unless it exits with 0.
 func hopgate(t *testing.T, args ...string) string {
 	t.Helper()
-	t.Chdir("..")
 	var stdout, stderr bytes.Buffer
 	code := cli.Run(args, strings.NewReader(""), &stdout, &stderr)
 	require.Zero(t, code, "hopgate %s\n%s%s", strings.Join(args, " "), &stdout, &stderr)
@@ -37,6 +35,7 @@ func policies(t *testing.T) []string {
 func TestPoliciesAreFlawlessAndPassTheirTests(t *testing.T) {
 	for _, name := range policies(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Chdir("..")
 			require.Empty(t, hopgate(t, "check", "--strict", "examples/"+name))
 			require.Contains(t, hopgate(t, "test", "examples/"+name), "tests passed")
 		})
@@ -55,13 +54,13 @@ func TestScenarios(t *testing.T) {
 			_, rest, found := strings.Cut(string(text), "#   hopgate simulate ")
 			require.True(t, found, "no command in the comment")
 			command, _, _ := strings.Cut(rest, "\n")
+			t.Chdir("..")
 			hopgate(t, append([]string{"simulate"}, strings.Fields(command)...)...)
 		})
 	}
 }
 
-// A decision diagram is canonical: policies with equal diagrams decide the same on
-// every connection.
+// Policies with equal diagrams and rules decide the same on every connection.
 func TestBothSpellingsMeanTheSame(t *testing.T) {
 	files, err := filepath.Glob("*.hop")
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ listings to standard output.`,
 	}
 	bind := bindFlag(cmd)
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
-	target := targetFlag(cmd)
+	target := choiceFlag(cmd, "target", "the system the program is for", codegen.Windows.String(), codegen.Linux.String())
 	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what was made on standard error")
@@ -32,7 +32,11 @@ listings to standard output.`,
 			return err
 		}
 		c.print(policy.Warnings)
-		program, diagram, err := generate(policy, &codegen.Options{Target: target.target, NoCounters: *noCounters})
+		opts := &codegen.Options{NoCounters: *noCounters}
+		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
+			return err
+		}
+		program, diagram, err := generate(policy, opts)
 		if err != nil {
 			return err
 		}
@@ -76,18 +80,4 @@ func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) 
 	for _, m := range program.Maps {
 		fmt.Fprintf(c.err, "map %s: %s\n", m.Name, m.Type)
 	}
-}
-
-// targetValue is the value of --target.
-type targetValue struct{ target codegen.Target }
-
-func (v *targetValue) String() string        { return v.target.String() }
-func (v *targetValue) Type() string          { return "windows|linux" }
-func (v *targetValue) Set(word string) error { return v.target.UnmarshalText([]byte(word)) }
-
-// targetFlag adds --target.
-func targetFlag(cmd *cobra.Command) *targetValue {
-	v := new(targetValue)
-	cmd.Flags().Var(v, "target", "the system the program is for")
-	return v
 }

@@ -154,10 +154,10 @@ func (c *cast) request(given []lang.Given) (compiler.Request, error) {
 // printDecisions prints a table.
 func (c *console) printDecisions(decisions []scenario.Decision) error {
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STEP\tNETWORK\tEVENT\tFLOW\tREMOTE\tVERDICT\tRULE\tFLOW IS")
+	fmt.Fprintln(w, "STEP\tNETWORK\tEVENT\tFLOW\tREMOTE\tVERDICT\tPOLICY\tRULE\tSTATE")
 	for i := range decisions {
 		d := lineOf(&decisions[i])
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Step, orDash(d.Network), d.Event, d.Flow, d.Remote, d.Verdict, orDash(d.Rule), d.State)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Step, orDash(d.Network), d.Event, d.Flow, d.Remote, d.Verdict, orDash(d.Policy), orDash(d.Rule), d.State)
 	}
 	return w.Flush()
 }

@@ -184,7 +184,7 @@ func ringOutput(m *Machine, handle, data, size, flags, _ uint64) (uint64, error)
 		return EINVAL.result(), nil
 	}
 	if size >= uint64(len(mp.ring.bytes)) {
-		return EAGAIN.result(), nil
+		return mp.ring.drop().result(), nil
 	}
 	record := m.buffer(size)
 	if err := m.Read(data, record); err != nil {

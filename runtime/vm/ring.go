@@ -23,9 +23,9 @@ const ringHeader = 8
 
 // output appends a record. Error: EAGAIN where it does not fit, now or ever.
 func (r *ring) output(record []byte) Errno {
-	need := ringHeader + (uint64(len(record))+7)&^7
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	need := ringHeader + (uint64(len(record))+7)&^7
 	if r.head-r.tail+need >= uint64(len(r.bytes)) { // never quite full, as in the kernel
 		r.dropped++
 		return EAGAIN
@@ -40,6 +40,14 @@ func (r *ring) output(record []byte) Errno {
 	default:
 	}
 	return 0
+}
+
+// drop counts a record that cannot be put out.
+func (r *ring) drop() Errno {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped++
+	return EAGAIN
 }
 
 func (r *ring) copyIn(at uint64, b []byte) {

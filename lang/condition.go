@@ -119,7 +119,7 @@ func joinAnd(at Span, terms []Expr) Expr {
 	return &And{Span: at, Terms: flat}
 }
 
-var operators = map[tokenKind]Op{
+var operators = [...]Op{
 	equal: Equal, notEqual: NotEqual, less: Less, lessEqual: LessEqual, greater: Greater, greaterEqual: GreaterEqual,
 }
 
@@ -136,10 +136,10 @@ func (p *parser) compare() (Expr, bool) {
 		p.errorf(p.span(p.tok), codeSyntax, "`=` does not compare").Hint = "write `" + shorten(field.text) + " == ...`"
 		p.tok.kind = equal
 	}
-	op, isOp := operators[p.tok.kind]
+	isOp := p.tok.kind >= equal
 	switch {
 	case isOp:
-		c.Op = op
+		c.Op = operators[p.tok.kind]
 	case p.at("in"):
 		c.Op = In
 	case p.at("not") && p.ahead.kind == word && p.ahead.text == "in":

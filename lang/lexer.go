@@ -21,7 +21,7 @@ const (
 	colon
 	assign
 	arrow
-	equal
+	equal // this and the rest compare
 	notEqual
 	less
 	lessEqual
@@ -104,7 +104,7 @@ func (l *lexer) next() token {
 
 func (l *lexer) punctuation() (token, bool) {
 	for _, p := range punctuation {
-		if !strings.HasPrefix(l.text[l.at:], p.text) {
+		if p.text[0] != l.text[l.at] || !strings.HasPrefix(l.text[l.at:], p.text) {
 			continue
 		}
 		t := token{kind: p.kind, start: l.at, end: l.at + len(p.text), text: p.text}
@@ -215,10 +215,10 @@ func (l *lexer) quoted() token {
 			value.WriteByte(l.text[l.at])
 		case c == '\\':
 			l.errorf(l.span(l.at, l.at+1), codeString, "unknown escape in a string").Hint = "the escapes are `\\\"` and `\\\\`"
-		case c < ' ' || c == 0x7f:
-			if c != '\r' || l.at+1 == len(l.text) || l.text[l.at+1] != '\n' {
-				l.errorf(l.span(l.at, l.at+1), codeString, "control character in a string")
-			}
+		case c == '\t':
+			l.errorf(l.span(l.at, l.at+1), codeString, "a tab in a string")
+		case c == '\r':
+			// of the line's end, which closes no string
 		default:
 			value.WriteByte(c)
 		}

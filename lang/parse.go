@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path/filepath"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -24,7 +25,7 @@ func Parse(name string, src []byte) (*File, error) {
 	case ".yaml", ".yml":
 		file.Syntax = YAML
 	default:
-		errs.errorf(Span{Source: file.Source}, codeFileType, "a policy's name ends in .hop, .yaml or .yml")
+		errs.errorf(Span{Source: file.Source}, codeUnreadable, "a policy's name ends in .hop, .yaml or .yml")
 		return nil, errs.found
 	}
 	if !readable(file.Source, &errs) {
@@ -111,14 +112,35 @@ func readable(s *Source, errs *report) bool {
 	at := func(offset int) Span { return Span{Source: s, Start: offset, End: offset} }
 	if len(s.Text) > maxSize {
 		errs.errorf(at(0), codeLimit, "the file is larger than the %d MiB that a policy may have", maxSize>>20)
-	} else if i := bytes.IndexByte(s.Text, 0); i >= 0 {
-		errs.errorf(at(i), codeEncoding, "this is not a text file").Hint = "a policy is text in UTF-8"
 	} else if !utf8.Valid(s.Text) {
-		errs.errorf(at(invalidUTF8(s.Text)), codeEncoding, "this is not UTF-8").Hint = "a policy is text in UTF-8"
+		errs.errorf(at(invalidUTF8(s.Text)), codeUnreadable, "this is not UTF-8").Hint = "a policy is text in UTF-8"
+	} else if i, c := unreadableRune(s.Text); i >= 0 && c == 0 {
+		errs.errorf(at(i), codeUnreadable, "this is not a text file").Hint = "a policy is text in UTF-8"
+	} else if i >= 0 {
+		errs.errorf(at(i), codeUnreadable, "the character U+%04X may not stand in a policy", c)
 	} else if len(bytes.TrimSpace(s.Text)) == 0 {
 		errs.errorf(at(0), codeEmptyFile, "the file is empty")
 	}
 	return len(errs.found) == 0
+}
+
+// unreadableRune finds a character that no policy may hold, or returns -1. Some
+// readers take a lone carriage return and the separators of Unicode for the end of
+// a line, and so of a comment.
+func unreadableRune(text []byte) (int, rune) {
+	for i, c := range string(text) {
+		if isUnreadable(c) && c != '\t' && c != '\n' && (c != '\r' || i+1 == len(text) || text[i+1] != '\n') {
+			return i, c
+		}
+	}
+	return -1, 0
+}
+
+func isUnreadable(c rune) bool {
+	if c < utf8.RuneSelf {
+		return c < ' ' || c == 0x7f
+	}
+	return unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff' || c == '\ufffe' || c == '\uffff'
 }
 
 // invalidUTF8 is the offset of the first byte that is not UTF-8.

@@ -20,9 +20,8 @@ const maxNodes = 1_000_000
 type document struct {
 	*report
 	source   *Source
-	lines    []int // offset of each line as YAML counts them
 	spans    map[*yaml.Node]Span
-	sizes    map[*yaml.Node]size // of what aliases stand for
+	sizes    map[*yaml.Node]size // of what aliases stand for; the zero size while that is being found
 	reported map[*yaml.Node]bool // has an error that explains any further one
 	comments []comment
 
@@ -39,7 +38,6 @@ type size struct{ nodes, height int }
 func readYAML(source *Source, errs *report) (*document, *yaml.Node) {
 	d := &document{
 		report: errs, source: source, line: 1, column: 1,
-		lines: yamlLines(source.Text),
 		spans: map[*yaml.Node]Span{}, sizes: map[*yaml.Node]size{}, reported: map[*yaml.Node]bool{},
 	}
 	if tooMany(source.Text) {
@@ -59,7 +57,7 @@ func readYAML(source *Source, errs *report) (*document, *yaml.Node) {
 	root := first.Content[0]
 	d.locate(root)
 	d.comments = append(d.comments, d.commentsIn(d.scanned, len(source.Text))...)
-	d.check(root, 1, map[*yaml.Node]bool{})
+	d.check(root, 1)
 	if d.stopped {
 		return nil, nil
 	}
@@ -97,29 +95,13 @@ func tooMany(text []byte) bool {
 	return n > 2*maxNodes
 }
 
-// yamlLines finds where lines begin. YAML 1.1 knows more line breaks than other
-// text.
-func yamlLines(text []byte) []int {
-	lines := []int{0}
-	for i := 0; i < len(text); i++ {
-		switch {
-		case text[i] == '\n',
-			text[i] == '\r' && (i+1 == len(text) || text[i+1] != '\n'),
-			text[i] == 0x85 && i > 0 && text[i-1] == 0xc2,
-			(text[i] == 0xa8 || text[i] == 0xa9) && i > 1 && text[i-1] == 0x80 && text[i-2] == 0xe2:
-			lines = append(lines, i+1)
-		}
-	}
-	return lines
-}
-
 // offset gives the place in the text of a line and a column from yaml.v3.
 func (d *document) offset(line, column int) int {
 	if line != d.line || column < d.column {
 		d.line, d.column = line, 1
 		d.at = len(d.source.Text)
-		if line >= 1 && line <= len(d.lines) {
-			d.at = d.lines[line-1]
+		if line >= 1 && line <= len(d.source.lines) {
+			d.at = d.source.lines[line-1]
 		}
 	}
 	for ; d.column < column && d.at < len(d.source.Text); d.column++ {
@@ -206,16 +188,16 @@ func (d *document) commentsIn(from, to int) []comment {
 
 // check reports what no policy may hold, wherever it stands: nulls, tags, merge
 // keys, duplicate keys, keys that are no scalars, and too much of anything.
-func (d *document) check(n *yaml.Node, depth int, above map[*yaml.Node]bool) size {
+func (d *document) check(n *yaml.Node, depth int) size {
 	if depth > maxDepth {
 		d.errorf(d.spans[n], codeLimit, "the value nests deeper than %d", maxDepth)
 		return size{1, 1}
 	}
 	if n.Kind == yaml.AliasNode {
-		return d.checkAlias(n, depth, above)
+		return d.checkAlias(n, depth)
 	}
 	d.checkTag(n)
-	if isNull(n) {
+	if isNull(n) && !d.reported[n] {
 		if n.Value == "" {
 			d.errorf(d.spans[n], codeNull, "a value is missing")
 		} else {
@@ -226,11 +208,9 @@ func (d *document) check(n *yaml.Node, depth int, above map[*yaml.Node]bool) siz
 	if n.Kind == yaml.MappingNode {
 		d.checkKeys(n)
 	}
-	above[n] = true
-	defer delete(above, n)
 	total := size{1, 1}
 	for _, child := range n.Content {
-		s := d.check(child, depth+1, above)
+		s := d.check(child, depth+1)
 		total.nodes = min(total.nodes+s.nodes, math.MaxInt32)
 		total.height = max(total.height, s.height+1)
 	}
@@ -240,16 +220,16 @@ func (d *document) check(n *yaml.Node, depth int, above map[*yaml.Node]bool) siz
 	return total
 }
 
-func (d *document) checkAlias(n *yaml.Node, depth int, above map[*yaml.Node]bool) size {
-	if above[n.Alias] {
-		d.errorf(d.spans[n], codeLimit, "`*%s` stands for a value that contains it", n.Value)
-		return size{1, 1}
-	}
+func (d *document) checkAlias(n *yaml.Node, depth int) size {
 	s, known := d.sizes[n.Alias]
-	if !known {
-		s = d.check(n.Alias, depth, above)
+	switch {
+	case !known:
+		d.sizes[n.Alias] = size{}
+		s = d.check(n.Alias, depth)
 		d.sizes[n.Alias] = s
-	} else if depth+s.height-1 > maxDepth {
+	case s == size{}:
+		d.errorf(d.spans[n], codeLimit, "`*%s` stands for a value that contains it", n.Value)
+	case depth+s.height-1 > maxDepth:
 		d.errorf(d.spans[n], codeLimit, "the value nests deeper than %d", maxDepth)
 	}
 	return s
@@ -287,6 +267,7 @@ func (d *document) checkKeys(n *yaml.Node) {
 			d.reported[value], d.reported[n] = true, true
 		case seen[key.Value] != nil:
 			d.errorf(at, codeDuplicateKey, "`%s` is given twice", shorten(key.Value)).Notes = []Note{{d.spans[seen[key.Value]], "first given here"}}
+			d.reported[n.Content[i]] = true
 		default:
 			seen[key.Value] = n.Content[i]
 		}

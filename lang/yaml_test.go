@@ -51,7 +51,7 @@ func TestYAMLSyntax(t *testing.T) {
 		{"word for a key", "v: 1\nfoo\nd: e\n", 2, ""},
 		{"item in a mapping", "v: 1\n- foo\nd: e\n", 2, ""},
 		{"text after a quote", "v: 1\na: 'x' y\nd: e\n", 2, ""},
-		{"control character", "v: 1\na: \x01\n", 2, ""},
+		
 		{"in the second document", "v: 1\n---\na: [\n", 3, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,13 +96,13 @@ func TestLimits(t *testing.T) {
 		{"stray characters", "x.hop", "policy p { " + strings.Repeat("; ", 1_000_000), "limit"},
 		{"large", "x.hop", strings.Repeat(" ", 32<<20+1), "limit"},
 		{"large YAML", "x.yaml", strings.Repeat(" ", 32<<20+1), "limit"},
-		{"binary", "x.hop", "\x7fELF\x02\x01\x01\x00\x00", "encoding"},
-		{"binary YAML", "x.yaml", "\x7fELF\x02\x01\x01\x00\x00", "encoding"},
-		{"not UTF-8", "x.hop", "policy p\xff {", "encoding"},
-		{"UTF-16", "x.yaml", "\xff\xfea\x00", "encoding"},
+		{"binary", "x.hop", "\x7fELF\x02\x01\x01\x00\x00", "unreadable"},
+		{"binary YAML", "x.yaml", "\x7fELF\x02\x01\x01\x00\x00", "unreadable"},
+		{"not UTF-8", "x.hop", "policy p\xff {", "unreadable"},
+		{"UTF-16", "x.yaml", "\xff\xfea\x00", "unreadable"},
 		{"empty", "x.hop", "", "empty-file"},
 		{"empty YAML", "x.yaml", "\ufeff \r\n", "empty-file"},
-		{"extension", "x.json", "{}", "file-type"},
+		{"extension", "x.json", "{}", "unreadable"},
 		{"brackets", "x.yaml", "a: " + strings.Repeat("[", 1_000_000), "yaml-syntax"},
 		{"nested", "x.yaml", "a: " + strings.Repeat("[", 200) + strings.Repeat("]", 200), "limit"},
 		{"alias bomb", "x.yaml", bomb, "limit"},

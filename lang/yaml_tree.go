@@ -328,14 +328,12 @@ func (t *treeReader) entries(n *yaml.Node, want string) []entry {
 		return nil
 	}
 	var list []entry
-	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := resolve(n.Content[i]), resolve(n.Content[i+1])
 		merge := key.Style == 0 && key.Value == "<<"
-		if key.Kind != yaml.ScalarNode || isNull(key) || merge || seen[key.Value] {
+		if key.Kind != yaml.ScalarNode || isNull(key) || merge || t.reported[n.Content[i]] {
 			continue
 		}
-		seen[key.Value] = true
 		at := t.spans[n.Content[i]]
 		whole := at
 		whole.End = max(whole.End, t.spans[n.Content[i+1]].End)
@@ -422,7 +420,7 @@ func (t *treeReader) field(e entry) Word {
 
 // checkText reports a string that the DSL cannot write.
 func (t *treeReader) checkText(w Word) {
-	if i := strings.IndexFunc(w.Text, func(c rune) bool { return c < ' ' || c == 0x7f }); i >= 0 {
+	if i := strings.IndexFunc(w.Text, isUnreadable); i >= 0 {
 		t.errorf(w.Span, codeString, "control character in a string")
 	}
 }

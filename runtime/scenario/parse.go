@@ -53,7 +53,7 @@ func Parse(filename string, text []byte) (*Scenario, error) {
 		case "steps":
 			steps = r.list(e.value, "`steps`")
 			if len(steps) == 0 && len(r.found) == 0 {
-				r.errorf(e.key.Span, "empty-value", "`steps` is empty")
+				r.errorf(e.key.Span, "empty", "`steps` is empty")
 			}
 		}
 	}
@@ -72,7 +72,7 @@ func Parse(filename string, text []byte) (*Scenario, error) {
 
 func (r *reader) network(e entry) Network {
 	if !name.MatchString(e.key.Text) {
-		r.errorf(e.key.Span, "bad-name", "`%s` is no name for a network: lower-case letters, digits, `-` and `_`", e.key.Text)
+		r.errorf(e.key.Span, "bad-id", "`%s` is no name for a network: lower-case letters, digits, `-` and `_`", e.key.Text)
 	}
 	return Network{Span: e.key.Span, Name: e.key.Text, Given: r.given(e.value, "a network", networkKeys)}
 }
@@ -107,7 +107,7 @@ func (r *reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
 	action := slices.IndexFunc(entries, func(e entry) bool { return slices.Contains(actions[:], e.key.Text) })
 	if action < 0 {
 		if len(r.found) == sound {
-			r.errorf(step.Span, "missing-key", "the step says nothing to do").Hint = "a step has one of network, connect, accept, redirect, close"
+			r.errorf(step.Span, "missing-key", "the step says nothing to do").Hint = actionHint(entries)
 		}
 		return step
 	}
@@ -147,6 +147,16 @@ func (r *reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
 	return step
 }
 
+// actionHint says what a step without an action may have been meant to do.
+func actionHint(entries []entry) string {
+	for _, e := range entries {
+		if s := lang.Suggest(e.key.Text, actions[:]); s != "" {
+			return "did you mean `" + s + "` for `" + e.key.Text + "`?"
+		}
+	}
+	return "a step has one of network, connect, accept, redirect, close"
+}
+
 func (r *reader) networkRef(n *yaml.Node, networks []Network) int {
 	word, ok := r.scalar(n, "`network`")
 	if !ok {
@@ -158,7 +168,7 @@ func (r *reader) networkRef(n *yaml.Node, networks []Network) int {
 		for _, n := range networks {
 			names = append(names, n.Name)
 		}
-		d := r.errorf(word.Span, "unknown-name", "there is no network `%s`", word.Text)
+		d := r.errorf(word.Span, "undefined-name", "there is no network `%s`", word.Text)
 		if s := lang.Suggest(word.Text, names); s != "" {
 			d.Hint = "did you mean `" + s + "`?"
 		}
@@ -178,7 +188,7 @@ func (r *reader) newFlow(entries []entry, flows *flowNames) string {
 		switch {
 		case !ok:
 		case !name.MatchString(word.Text):
-			r.errorf(word.Span, "bad-name", "`%s` is no name for a flow: lower-case letters, digits, `-` and `_`, a letter first", word.Text)
+			r.errorf(word.Span, "bad-id", "`%s` is no name for a flow: lower-case letters, digits, `-` and `_`, a letter first", word.Text)
 		case flows.known(word.Text):
 			r.errorf(word.Span, "duplicate-name", "there is a flow `%s` already", word.Text).
 				Notes = []lang.Note{{Span: flows.first[word.Text], Message: "first here"}}
@@ -206,7 +216,7 @@ func (r *reader) isFlow(word lang.Word, flows *flowNames) bool {
 	if flows.known(word.Text) {
 		return true
 	}
-	d := r.errorf(word.Span, "unknown-name", "no step before has a flow `%s`", word.Text)
+	d := r.errorf(word.Span, "undefined-name", "no step before has a flow `%s`", word.Text)
 	if i, err := strconv.Atoi(word.Text); err == nil && i >= 1 && i <= len(flows.names) {
 		d.Hint = "connection " + word.Text + " is called `" + flows.names[i-1] + "`"
 	} else if s := lang.Suggest(word.Text, flows.names); s != "" {
@@ -270,7 +280,7 @@ func (r *reader) verdict(n *yaml.Node) *lang.Verdict {
 			return &v
 		}
 	}
-	r.errorf(word.Span, "unknown-name", "`%s` is no verdict", word.Text).Hint = "allow, allow-hard or deny"
+	r.errorf(word.Span, "unknown-value", "`%s` is no verdict", word.Text).Hint = "allow, allow-hard or deny"
 	return nil
 }
 
@@ -299,7 +309,7 @@ func (r *reader) destination(word lang.Word) Destination {
 		d = netip.AddrPortFrom(a, 0)
 	}
 	if err != nil || d.Addr().Zone() != "" {
-		r.errorf(word.Span, "bad-literal", "`%s` is no destination", word.Text).Hint = "an address or address:port, such as 203.0.113.80:443 or [2001:db8::1]:443"
+		r.errorf(word.Span, "bad-address", "`%s` is no destination", word.Text).Hint = "an address or address:port, such as 203.0.113.80:443 or [2001:db8::1]:443"
 		return Destination{}
 	}
 	return netip.AddrPortFrom(d.Addr().Unmap(), d.Port())

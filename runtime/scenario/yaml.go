@@ -38,6 +38,9 @@ func (r *reader) errorf(at lang.Span, code, format string, args ...any) *lang.Di
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
+// bracketed is an IPv6 address in brackets, which YAML takes for a list.
+var bracketed = regexp.MustCompile(`\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\](:[0-9]+(/\w+)?)?`)
+
 // document reads the only document of the file; nil if there is none.
 func (r *reader) document() *yaml.Node {
 	decoder := yaml.NewDecoder(bytes.NewReader(r.source.Text))
@@ -45,7 +48,7 @@ func (r *reader) document() *yaml.Node {
 	err := decode(decoder, &doc)
 	if err == nil {
 		if err = decode(decoder, &second); err == nil {
-			r.errorf(r.span(&second), "second-document", "a second YAML document: one file is one scenario")
+			r.errorf(r.span(&second), "yaml", "a second YAML document: one file is one scenario")
 			return nil
 		}
 	}
@@ -59,7 +62,10 @@ func (r *reader) document() *yaml.Node {
 			line, _ = strconv.Atoi(m[1])
 			message = message[len(m[0]):]
 		}
-		r.errorf(r.place(line, 1), "yaml-syntax", "not YAML: %s", message)
+		d := r.errorf(r.place(line, 1), "yaml-syntax", "not YAML: %s", message)
+		if m := bracketed.FindString(r.source.Line(line)); m != "" {
+			d.Hint = "quote an address in brackets: `'" + m + "'`"
+		}
 		return nil
 	}
 	return doc.Content[0]
@@ -101,9 +107,9 @@ func (r *reader) span(n *yaml.Node) lang.Span {
 func (r *reader) plain(n *yaml.Node) bool {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "":
-		r.errorf(r.span(n), "yaml-alias", "anchors and aliases have no place in a scenario")
+		r.errorf(r.span(n), "yaml", "anchors and aliases have no place in a scenario")
 	case n.Style&yaml.TaggedStyle != 0:
-		r.errorf(r.span(n), "yaml-tag", "tag `%s`: values are read as they are written", n.Tag)
+		r.errorf(r.span(n), "yaml", "tag `%s`: values are read as they are written", n.Tag)
 	default:
 		return true
 	}
@@ -123,7 +129,7 @@ func (r *reader) mapping(n *yaml.Node, what string, known []string) []entry {
 		return nil
 	}
 	if n.Kind != yaml.MappingNode {
-		r.errorf(r.span(n), "not-a-mapping", "%s is a mapping: `{key: value, ...}`", what)
+		r.errorf(r.span(n), "wrong-kind", "%s is a mapping: `{key: value, ...}`", what)
 		return nil
 	}
 	var entries []entry
@@ -154,7 +160,7 @@ func (r *reader) list(n *yaml.Node, what string) []*yaml.Node {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		r.errorf(r.span(n), "not-a-list", "%s is a list", what)
+		r.errorf(r.span(n), "wrong-kind", "%s is a list", what)
 		return nil
 	}
 	return n.Content
@@ -166,11 +172,11 @@ func (r *reader) scalar(n *yaml.Node, what string) (lang.Word, bool) {
 		return lang.Word{}, false
 	}
 	if n.Kind != yaml.ScalarNode {
-		r.errorf(r.span(n), "not-one-value", "%s is one value", what)
+		r.errorf(r.span(n), "wrong-kind", "%s is one value", what)
 		return lang.Word{}, false
 	}
 	if n.Value == "" {
-		r.errorf(r.span(n), "empty-value", "%s is empty", what)
+		r.errorf(r.span(n), "null", "%s is empty", what)
 		return lang.Word{}, false
 	}
 	word := lang.Word{Span: r.span(n), Text: n.Value}

@@ -112,6 +112,7 @@ type body struct {
 	homes      []home
 	trees      comparisons
 	memo       map[point]blockID
+	first      []int // by tree: the lowest rule it leads to
 }
 
 // home is a register that holds a variable throughout.
@@ -123,7 +124,7 @@ type home struct {
 // point is a point in the decision: about to look at a node, or at a comparison of
 // a node's variable, or at a leaf.
 type point struct {
-	audit      bool // deciding which audit rule matches
+	tree       int  // of Graph.Trees; len(Trees) is the audit rules'
 	read       bool // the network context has been asked for
 	node       compiler.NodeID
 	comparison target
@@ -134,7 +135,8 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b := &body{function: f, graph: g, connection: c, memo: map[point]blockID{}}
 	b.trees.cons = map[consKey]target{}
 	b.homes = b.chooseHomes()
-	root := b.at(point{node: g.Enforce, atNode: true})
+	b.first = firstRules(g)
+	root := b.at(point{node: g.Trees[0], atNode: true})
 	return f.straight(root, b.loadHomes(asm.R2, asm.R9)...)
 }
 
@@ -159,7 +161,10 @@ func (b *body) chooseHomes() []home {
 	slices.SortStableFunc(vars, func(x, y compiler.Var) int { return count[y] - count[x] })
 	free := []asm.Register{asm.R7}
 	if !b.audit {
-		free = append(free, asm.R8, asm.R9)
+		free = append(free, asm.R8)
+		if len(b.graph.Trees) == 1 {
+			free = append(free, asm.R9)
+		}
 	}
 	if !calls {
 		free = append(free, asm.R2, asm.R3, asm.R4, asm.R5)
@@ -228,9 +233,9 @@ func (b *body) node(p point) blockID {
 // to gives the block for where a comparison leads.
 func (b *body) to(from point, t target) blockID {
 	if node, ok := t.node(); ok {
-		return b.at(point{audit: from.audit, read: from.read, node: node, atNode: true})
+		return b.at(point{tree: from.tree, read: from.read, node: node, atNode: true})
 	}
-	return b.at(point{audit: from.audit, read: from.read, comparison: t})
+	return b.at(point{tree: from.tree, read: from.read, comparison: t})
 }
 
 func (b *body) comparison(p point) blockID {
@@ -365,23 +370,65 @@ const (
 	leafShift   = 3
 )
 
+// leaf notes the rule that a tree has led to and goes on.
 func (b *body) leaf(p point, rule int) blockID {
+	trees := len(b.graph.Trees)
 	value := leafValue(b.policy, rule)
 	source := b.ruleSource(rule)
-	if p.audit {
+	switch {
+	case p.tree == trees:
 		if rule == len(b.policy.Rules) {
-			value |= 7 // no audit rule: after every rule
+			value |= leafVerdict | leafLog // no audit rule: after every rule
 		}
 		return b.straight(b.settled, asm.Mov.Imm32(regAudit, value).WithSource(source))
-	}
-	if !b.counters && !b.events {
+	case !b.counters && !b.events && trees == 1:
 		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
 	}
-	next := b.settled
-	if b.audit {
-		next = b.at(point{audit: true, read: p.read, node: b.graph.Audit, atNode: true})
+	// The trees that can still lead to an earlier rule come next.
+	tree, next := p.tree, b.settled
+	for p.tree++; p.tree < trees && b.first[p.tree] >= rule; p.tree++ {
 	}
-	return b.straight(next, asm.Mov.Imm32(regLeaf, value).WithSource(source))
+	switch {
+	case p.tree < trees:
+		p.node = b.graph.Trees[p.tree]
+		next = b.at(p)
+	case b.audit:
+		p.node = b.graph.Audit
+		next = b.at(p)
+	}
+	if tree > 0 && rule == len(b.policy.Rules) {
+		return next
+	}
+	set := b.straight(next, asm.Mov.Imm32(regLeaf, value).WithSource(source))
+	if tree == 0 || rule < slices.Min(b.first[:tree]) {
+		return set
+	}
+	return b.add(block{
+		jump:  jump{op: asm.JLT, dst: regLeaf, imm: value},
+		taken: next, next: set,
+	})
+}
+
+// firstRules gives the lowest rule that each tree can lead to.
+func firstRules(g *compiler.Graph) []int {
+	lowest := make([]int, len(g.Nodes))
+	of := func(n compiler.NodeID) int {
+		if rule, leaf := n.Rule(); leaf {
+			return rule
+		}
+		return lowest[n]
+	}
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		lowest[i] = math.MaxInt
+		for _, k := range g.Nodes[i].Kids {
+			lowest[i] = min(lowest[i], of(k))
+		}
+	}
+	var first []int
+	for _, root := range g.Trees {
+		first = append(first, of(root))
+	}
+	return first
 }
 
 // ruleSource is the place in the policy that the rule comes from.

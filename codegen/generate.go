@@ -113,5 +113,5 @@ func hasAudit(p *compiler.Policy) bool {
 // sameGraphs reports whether both families decide alike, so that IPv4-mapped
 // addresses need no path of their own.
 func sameGraphs(d *compiler.Diagram) bool {
-	return d.IPv4.Enforce == d.IPv6.Enforce && d.IPv4.Audit == d.IPv6.Audit && reflect.DeepEqual(d.IPv4.Nodes, d.IPv6.Nodes)
+	return reflect.DeepEqual(d.IPv4, d.IPv6)
 }

@@ -42,7 +42,7 @@ func unbound(p *Policy) (ds lang.Diagnostics) {
 	for _, i := range p.Interfaces {
 		if !i.Bound {
 			ds = append(ds, lang.Diagnostic{
-				Span: i.Span, Code: "unbound-interface",
+				Span: i.Span, Code: codeUnboundInterface,
 				Message: fmt.Sprintf("interface `%s` is not bound to a LUID", i.Name),
 				Hint:    fmt.Sprintf("give its LUID with --bind %s=0x...", i.Name),
 			})
@@ -81,8 +81,7 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) Graph {
 	vars, weight := variables(p, ipv6)
 	g.vars = vars
 	g.chooseOrders(weight)
-	roots := [2]ref{g.build(enforce, none), g.build(audit, none)}
-	return g.graph(roots)
+	return g.graph([]ref{g.build(enforce, none)}, g.build(audit, none))
 }
 
 // graphBuilder builds the diagram of a policy for one address family.
@@ -269,7 +268,7 @@ func (g *graphBuilder) chooseOrders(weight map[Var]weight) {
 }
 
 // graph copies what the roots reach into a Graph, parents before kids.
-func (g *graphBuilder) graph(roots [2]ref) Graph {
+func (g *graphBuilder) graph(trees []ref, audit ref) Graph {
 	id := make([]NodeID, len(g.out.nodes))
 	var post []ref
 	var visit func(r ref)
@@ -284,7 +283,8 @@ func (g *graphBuilder) graph(roots [2]ref) Graph {
 		}
 		post = append(post, r)
 	}
-	for _, r := range slices.Backward(roots[:]) {
+	visit(audit)
+	for _, r := range slices.Backward(trees) {
 		visit(r)
 	}
 	slices.Reverse(post)
@@ -297,7 +297,10 @@ func (g *graphBuilder) graph(roots [2]ref) Graph {
 		}
 		return id[r]
 	}
-	graph := Graph{Enforce: to(roots[0]), Audit: to(roots[1]), Nodes: make([]Node, len(post))}
+	graph := Graph{Audit: to(audit), Nodes: make([]Node, len(post))}
+	for _, r := range trees {
+		graph.Trees = append(graph.Trees, to(r))
+	}
 	for i, r := range post {
 		starts, kids := g.out.node(r)
 		n := Node{Var: g.vars[g.out.nodes[r].level], Starts: slices.Clone(starts), Kids: make([]NodeID, len(kids))}

@@ -14,12 +14,13 @@ type Diagram struct {
 	IPv6   Graph // for connections of which the remote address is not IPv4-mapped
 }
 
-// Graph is a directed acyclic graph of tests whose leaves are rules.
+// Graph is a directed acyclic graph of tests whose leaves are rules. A graph with
+// several trees is a forest: each tree leads to the first of some of the rules
+// that matches, or to the default, and the lowest index of all decides.
 type Graph struct {
-	Nodes   []Node
-	Enforce NodeID // leads to the rule that decides
-	Audit   NodeID // leads to the first audit rule that matches, or the default's leaf for none
-	Order   []Var  // what the graph tests, in the order it was built
+	Nodes []Node
+	Trees []NodeID // roots of the trees that lead to the rule that decides; one at least
+	Audit NodeID   // leads to the first audit rule that matches, or the default's leaf for none
 }
 
 // NodeID names a node by its index in Graph.Nodes, or a rule when negative.
@@ -122,7 +123,11 @@ func (d *Diagram) Decide(r *Request) Decision {
 	if r.Family() == 6 {
 		g = &d.IPv6
 	}
-	return d.Policy.decision(g.walk(g.Enforce, r), g.walk(g.Audit, r))
+	rule := len(d.Policy.Rules)
+	for _, root := range g.Trees {
+		rule = min(rule, g.walk(root, r))
+	}
+	return d.Policy.decision(rule, g.walk(g.Audit, r))
 }
 
 func (g *Graph) walk(n NodeID, r *Request) int {

@@ -38,8 +38,9 @@ func (r *reader) errorf(at lang.Span, code, format string, args ...any) *lang.Di
 
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-// bracketed is an IPv6 address in brackets, which YAML takes for a list.
-var bracketed = regexp.MustCompile(`\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\](:[0-9]+(/\w+)?)?`)
+// bracketed is an IPv6 address in brackets without quotes, which YAML takes for a
+// list.
+var bracketed = regexp.MustCompile(`[\s,{](\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\](:[0-9]+(/\w+)?)?)`)
 
 // document reads the only document of the file; nil if there is none.
 func (r *reader) document() *yaml.Node {
@@ -63,8 +64,10 @@ func (r *reader) document() *yaml.Node {
 			message = message[len(m[0]):]
 		}
 		d := r.errorf(r.place(line, 1), "yaml-syntax", "not YAML: %s", message)
-		if m := bracketed.FindString(r.source.Line(line)); m != "" {
-			d.Hint = "quote an address in brackets: `'" + m + "'`"
+		if m := bracketed.FindSubmatchIndex(r.source.Text); m != nil {
+			// The likely cause; the line yaml.v3 gives is often another.
+			d.Span = lang.Span{Source: r.source, Start: m[2], End: m[3]}
+			d.Hint = fmt.Sprintf("quote an address in brackets: `'%s'`", r.source.Text[m[2]:m[3]])
 		}
 		return nil
 	}

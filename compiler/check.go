@@ -95,7 +95,7 @@ func (c *checker) report(at lang.Span, p *problem) *lang.Diagnostic {
 	}
 	switch {
 	case c.errors == maxErrors+1 && p.severity == lang.Error:
-		d = lang.Diagnostic{Span: at, Code: "limit", Message: fmt.Sprintf("more than %d errors; the rest is not shown", maxErrors)}
+		d = lang.Diagnostic{Span: at, Code: codeLimit, Message: fmt.Sprintf("more than %d errors; the rest is not shown", maxErrors)}
 	case c.errors > maxErrors:
 		return &d
 	}
@@ -133,7 +133,7 @@ func (c *checker) header(file *lang.File) {
 		at = file.Policy.Span
 	}
 	if file.Default == nil {
-		d := c.errorf(at, "missing-default", "the policy has no default")
+		d := c.errorf(at, codeMissingDefault, "the policy has no default")
 		d.Hint = "say what happens to a connection that no rule matches: `default deny` or `default allow`"
 		if file.Syntax == lang.YAML {
 			d.Hint = strings.ReplaceAll(d.Hint, "`default ", "`default: ")
@@ -169,7 +169,7 @@ func (c *checker) setting(name string, imported, own *lang.Word, value string) {
 	if imported == nil || imported.Text == value {
 		return
 	}
-	d := c.errorf(imported.Span, "import-conflict", "the imported `%s` is `%s`, the policy's is `%s`", name, imported.Text, value)
+	d := c.errorf(imported.Span, codeImportConflict, "the imported `%s` is `%s`, the policy's is `%s`", name, imported.Text, value)
 	if own != nil {
 		d.Notes = []lang.Note{{Span: own.Span, Message: "the policy sets it here"}}
 	} else {
@@ -182,7 +182,7 @@ func (c *checker) checkRules(rules []*lang.Rule) {
 	for _, r := range rules {
 		c.within = "rule `" + r.ID.Text + "`"
 		if first, ok := c.rules[r.ID.Text]; ok {
-			c.errorf(r.ID.Span, "duplicate-rule", "there are two rules `%s`", r.ID.Text).Notes = firstDefined(first)
+			c.errorf(r.ID.Span, codeDuplicateRule, "there are two rules `%s`", r.ID.Text).Notes = firstDefined(first)
 		} else {
 			c.rules[r.ID.Text] = r.ID.Span
 		}
@@ -198,7 +198,7 @@ func (c *checker) checkAsserts(asserts []*lang.Assert) {
 	for _, a := range asserts {
 		c.within = "assert `" + a.ID.Text + "`"
 		if first, ok := seen[a.ID.Text]; ok {
-			c.errorf(a.ID.Span, "duplicate-assert", "there are two asserts `%s`", a.ID.Text).Notes = firstDefined(first)
+			c.errorf(a.ID.Span, codeDuplicateAssert, "there are two asserts `%s`", a.ID.Text).Notes = firstDefined(first)
 		}
 		seen[a.ID.Text] = a.ID.Span
 		c.policy.Asserts = append(c.policy.Asserts, Assert{
@@ -220,7 +220,7 @@ func (c *checker) checkTests(tests []*lang.Test) {
 			}
 			if p := r.set(g.Field.Text, literal); p != nil {
 				at := g.Value.Span
-				if p.code == "unknown-field" || p.code == "field-not-in-hook" {
+				if p.code == codeUnknownField || p.code == codeFieldNotInHook {
 					at = g.Field.Span
 				}
 				c.report(at, p)
@@ -244,5 +244,5 @@ func (c *checker) expectRule(by *lang.Word) {
 		return
 	}
 	ids := append(slices.Sorted(maps.Keys(c.rules)), DefaultRule)
-	c.report(by.Span, wrong("unknown-rule", didYouMean(by.Text, ids), "no rule is called `%s`", by.Text))
+	c.report(by.Span, wrong(codeUnknownRule, didYouMean(by.Text, ids), "no rule is called `%s`", by.Text))
 }

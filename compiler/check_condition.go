@@ -44,7 +44,7 @@ func disjunction(parts Any, c Cond) Any {
 
 func (c *checker) expr(e lang.Expr, depth int) Cond {
 	if depth > maxDepth {
-		c.errorf(e.At(), "limit", "the condition nests deeper than %d", maxDepth)
+		c.errorf(e.At(), codeLimit, "the condition nests deeper than %d", maxDepth)
 		return Any{}
 	}
 	switch e := e.(type) {
@@ -92,11 +92,29 @@ func subjectOf(name string, hook Hook) (subject, *problem) {
 			continue
 		}
 		if f := Field(f); f == NextHop && hook == Accept {
-			return subject{}, wrong("field-not-in-hook", "the interface a connection arrives on is `interface`", "`%s` is not known under hook `%s`", name, hook)
+			return subject{}, wrong(codeFieldNotInHook, "the interface a connection arrives on is `interface`", "`%s` is not known under hook `%s`", name, hook)
 		}
 		return subject{field: Field(f)}, nil
 	}
-	return subject{}, wrong("unknown-field", didYouMean(name, append(endNames[:], fieldNames[:]...)), "`%s` is not a field", name)
+	return subject{}, wrong(codeUnknownField, fieldHint(name), "`%s` is not a field", name)
+}
+
+// fieldHint guesses which field was meant: `port` is the end of two names.
+func fieldHint(name string) string {
+	names := append(endNames[:], fieldNames[:]...)
+	if hint := didYouMean(name, names); hint != "" {
+		return hint
+	}
+	var likely []string
+	for _, n := range names {
+		if strings.HasSuffix(n, "_"+name) {
+			likely = append(likely, "`"+n+"`")
+		}
+	}
+	if likely != nil {
+		return "write " + strings.Join(likely, " or ")
+	}
+	return "the fields are " + strings.Join(names, ", ")
 }
 
 func (c *checker) compare(e *lang.Compare) Cond {
@@ -110,7 +128,7 @@ func (c *checker) compare(e *lang.Compare) Cond {
 		return c.ordered(e, s)
 	}
 	if len(e.Values) == 0 {
-		c.errorf(e.Span, "empty", "there is nothing to compare `%s` with", e.Field.Text)
+		c.errorf(e.Span, codeEmpty, "there is nothing to compare `%s` with", e.Field.Text)
 		return Any{}
 	}
 	test := c.membership(e, s)
@@ -144,7 +162,7 @@ func (c *checker) membership(e *lang.Compare, s subject) Cond {
 
 func portWithAddress(s subject, text string) *problem {
 	sugar := strings.TrimSuffix(s.field.String(), "_address")
-	return wrong("port-with-address", fmt.Sprintf("compare it with `%s`", sugar), "`%s` has a port, `%s` is the address alone", text, s.field)
+	return wrong(codePortWithAddress, fmt.Sprintf("compare it with `%s`", sugar), "`%s` has a port, `%s` is the address alone", text, s.field)
 }
 
 // includeName adds what `$name` stands for to the union. The condition that it
@@ -155,7 +173,7 @@ func (c *checker) includeName(u *union, w *lang.Word, e *lang.Compare, s subject
 		c.includeInterface(u, *w, &e.Field)
 		return nil, false
 	}
-	if !c.resolve(set, w.Span, &e.Field, u.kind) {
+	if d := c.resolve(set, w.Span, &e.Field, u.kind); d != nil {
 		return nil, false
 	}
 	if set.Dynamic {
@@ -180,14 +198,14 @@ func (c *checker) ordered(e *lang.Compare, s subject) Cond {
 	domain := s.field.Domain()
 	switch {
 	case s.field.kind() != RemotePort && s.field != SubInterface && s.field != Compartment:
-		c.errorf(e.Field.Span, "bad-operator", "`%s` has no order: compare it with `==`, `!=` or `in`", e.Field.Text)
+		c.errorf(e.Field.Span, codeBadOperator, "`%s` has no order: compare it with `==`, `!=` or `in`", e.Field.Text)
 		return Any{}
 	case len(e.Values) != 1 || e.Values[0].Ref || !isDigits(e.Values[0].Text):
 		at := e.Span
 		if len(e.Values) > 0 {
 			at = e.Values[0].Span
 		}
-		c.errorf(at, "bad-operator", "`<`, `<=`, `>` and `>=` compare with one plain number")
+		c.errorf(at, codeBadOperator, "`<`, `<=`, `>` and `>=` compare with one plain number")
 		return Any{}
 	}
 	w := e.Values[0]

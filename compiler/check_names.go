@@ -73,7 +73,7 @@ func (c *checker) declared(name lang.Word) bool {
 	} else {
 		return false
 	}
-	c.errorf(name.Span, "duplicate-name", "two sets or interfaces are called `%s`", name.Text).Notes = firstDefined(first)
+	c.errorf(name.Span, codeDuplicateName, "two sets or interfaces are called `%s`", name.Text).Notes = firstDefined(first)
 	return true
 }
 
@@ -86,7 +86,7 @@ func (c *checker) declareInterface(i *lang.Interface) {
 	case "luid":
 		luid, err := parseLUID(n.Value)
 		if err == nil && !NextHop.Known(Number(luid)) {
-			err = wrong("bad-luid", "", "no interface has the LUID `%s`", n.Value)
+			err = wrong(codeBadLUID, "", "no interface has the LUID `%s`", n.Value)
 		}
 		if err != nil {
 			c.report(i.Value.Span, err)
@@ -95,15 +95,15 @@ func (c *checker) declareInterface(i *lang.Interface) {
 		n.Bound, n.LUID = true, luid
 	case "guid":
 		if !isGUID(n.Value) {
-			d := c.errorf(i.Value.Span, "bad-interface", "`%s` is not a GUID", n.Value)
+			d := c.errorf(i.Value.Span, codeBadInterface, "`%s` is not a GUID", n.Value)
 			d.Hint = "a GUID is written `6076c13a-f04f-4ff8-8380-908553f22276`, with or without braces"
 		}
 	case "alias", "name":
 		if strings.TrimSpace(n.Value) == "" {
-			c.errorf(i.Value.Span, "bad-interface", "the interface's %s is empty", n.Kind)
+			c.errorf(i.Value.Span, codeBadInterface, "the interface's %s is empty", n.Kind)
 		}
 	default:
-		c.errorf(i.Kind.Span, "bad-interface", "an interface has an alias, luid, guid or name, not `%s`", n.Kind)
+		c.errorf(i.Kind.Span, codeBadInterface, "an interface has an alias, luid, guid or name, not `%s`", n.Kind)
 	}
 }
 
@@ -118,13 +118,10 @@ func isGUID(s string) bool {
 
 // bind gives the interfaces the LUIDs of the options.
 func (c *checker) bind() {
-	for _, name := range slices.Sorted(maps.Keys(c.opts.Bind)) {
-		i, ok := c.interfaces[name]
-		if !ok {
-			c.warnf(lang.Span{}, "unknown-binding", "the policy has no interface `%s` to bind", name)
-			continue
+	for name, luid := range c.opts.Bind {
+		if i, ok := c.interfaces[name]; ok {
+			i.Bound, i.LUID = true, luid
 		}
-		i.Bound, i.LUID = true, c.opts.Bind[name]
 	}
 	for _, i := range c.policy.Interfaces {
 		i.Bound = i.Bound || c.opts.BindAll
@@ -173,22 +170,23 @@ func (c *checker) visitSet(s *set, path []reference) {
 		inner, ok := c.sets[w.Text]
 		switch {
 		case s.Dynamic:
-			c.errorf(w.Span, "dynamic-element", "a dynamic set holds values, not names such as `$%s`", w.Text)
+			c.errorf(w.Span, codeDynamicElement, "a dynamic set holds values, not names such as `$%s`", w.Text)
 		case !ok:
 			c.resolveInterface(w)
 		case inner.Dynamic:
-			c.errorf(w.Span, "dynamic-element", "the set `%s` is constant and cannot hold the dynamic set `%s`", s.Name.Text, w.Text).
+			c.errorf(w.Span, codeDynamicElement, "the set `%s` is constant and cannot hold the dynamic set `%s`", s.Name.Text, w.Text).
 				Notes = []lang.Note{{Span: inner.Span, Message: "defined here"}}
 		case inner.visit == visiting:
 			c.setCycle(append(path, reference{s, w.Span}), inner)
 		case len(path) == maxSetDepth:
-			c.errorf(w.Span, "limit", "sets name each other deeper than %d", maxSetDepth)
+			c.errorf(w.Span, codeLimit, "sets name each other deeper than %d", maxSetDepth)
 		default:
 			c.visitSet(inner, append(path, reference{s, w.Span}))
 		}
 	}
-	if empty && !s.Dynamic && (s.File == nil || s.file != nil) {
-		c.errorf(s.Name.Span, "empty-set", "the set `%s` is empty", s.Name.Text).
+	// The parser has reported an empty block.
+	if empty && !s.Dynamic && (s.file != nil || s.Source == nil) {
+		c.errorf(s.Name.Span, codeEmptySet, "the set `%s` is empty", s.Name.Text).
 			Hint = "a set that fills while the policy runs is `dynamic`"
 	}
 }
@@ -199,7 +197,7 @@ const maxSetDepth = 100
 // setCycle reports the last reference of the path, which leads back to start.
 func (c *checker) setCycle(path []reference, start *set) {
 	last := path[len(path)-1]
-	d := c.errorf(last.at, "set-cycle", "the set `%s` holds itself", start.Name.Text)
+	d := c.errorf(last.at, codeSetCycle, "the set `%s` holds itself", start.Name.Text)
 	first := slices.IndexFunc(path, func(r reference) bool { return r.set == start })
 	for _, r := range path[first : len(path)-1] {
 		d.Notes = append(d.Notes, lang.Note{Span: r.at, Message: fmt.Sprintf("through `%s` here", r.set.Name.Text)})
@@ -208,7 +206,7 @@ func (c *checker) setCycle(path []reference, start *set) {
 
 // resolveInterface finds an interface by `$name`, or reports that nothing is
 // called so.
-func (c *checker) resolveInterface(w lang.Word) (*namedInterface, bool) {
+func (c *checker) resolveInterface(w lang.Word) (*namedInterface, *lang.Diagnostic) {
 	i, ok := c.interfaces[w.Text]
 	if !ok {
 		names := slices.Concat(slices.Sorted(maps.Keys(c.sets)), slices.Sorted(maps.Keys(c.interfaces)))
@@ -216,35 +214,35 @@ func (c *checker) resolveInterface(w lang.Word) (*namedInterface, bool) {
 		if hint == "" {
 			hint = fmt.Sprintf("define it with `set %s = { ... }` or `interface %s = alias \"...\"`", w.Text, w.Text)
 		}
-		c.report(w.Span, wrong("undefined-name", hint, "no set or interface is called `%s`", w.Text))
-		return nil, false
+		return nil, c.report(w.Span, wrong(codeUndefinedName, hint, "no set or interface is called `%s`", w.Text))
 	}
 	i.used = true
-	return i, true
+	return i, nil
 }
 
 // resolve gives a set the kind of the field it is compared with, unless it has
-// one already, and reads its literals. It reports false, with an error, if the
-// kinds differ.
-func (c *checker) resolve(s *set, at lang.Span, field *lang.Word, kind Field) bool {
+// one already, and reads its literals. If the kinds differ it returns the error.
+func (c *checker) resolve(s *set, at lang.Span, field *lang.Word, kind Field) *lang.Diagnostic {
 	if s.typedBy != nil {
 		if s.union.kind == kind {
-			return true
+			return nil
 		}
-		c.report(at, wrong("set-kind", "one set holds one kind of values: make a second one",
-			"`$%s` is compared with `%s` and with `%s`, which is %s", s.Name.Text, s.typedBy.Text, field.Text, kind.kindName())).
-			Notes = []lang.Note{{Span: s.typedBy.Span, Message: fmt.Sprintf("here it is %s", s.union.kind.kindName())}}
-		return false
+		d := c.report(at, wrong(codeSetKind, "one set holds one kind of values: make a second one",
+			"`$%s` is compared with `%s` and with `%s`, which is %s", s.Name.Text, s.typedBy.Text, field.Text, kind.kindName()))
+		d.Notes = []lang.Note{{Span: s.typedBy.Span, Message: fmt.Sprintf("here it is %s", s.union.kind.kindName())}}
+		return d
 	}
 	s.typedBy = field
 	s.union.kind = kind
 	if c.folded > maxFolded {
-		return true
+		return nil
 	}
 	outer := c.within
 	c.within = "set `" + s.Name.Text + "`"
 	for w := range s.words() {
-		c.addElement(s, w, field)
+		if d := c.addElement(s, w); d != nil {
+			d.Notes = append(d.Notes, lang.Note{Span: field.Span, Message: fmt.Sprintf("`$%s` is compared with `%s` here", s.Name.Text, field.Text)})
+		}
 	}
 	c.within = outer
 	s.union.normalize()
@@ -252,37 +250,49 @@ func (c *checker) resolve(s *set, at lang.Span, field *lang.Word, kind Field) bo
 		s.dynamic.Field, s.dynamic.Ranges = kind, s.union.ranges[anyTransport]
 	}
 	c.fold(s.union.size(), s.Name.Span)
-	return true
+	return nil
 }
 
-func (c *checker) addElement(s *set, w lang.Word, field *lang.Word) {
+// addElement reads one element of a set that has a kind, and returns what is
+// wrong with it for that kind.
+func (c *checker) addElement(s *set, w lang.Word) *lang.Diagnostic {
 	if w.Ref {
-		if s.Dynamic {
-			return
-		}
-		inner, ok := c.sets[w.Text]
-		if !ok {
-			c.includeInterface(&s.union, w, field)
-		} else if inner != s && !inner.Dynamic && c.resolve(inner, w.Span, field, s.union.kind) {
-			s.union.include(&inner.union)
-			if s.endpoint.Text == "" {
-				s.endpoint = inner.endpoint
-			}
-		}
-		return
+		return c.addNamedElement(s, w)
 	}
 	if p := s.union.add(w.Text); p != nil {
-		c.report(w.Span, p)
-		return
+		return c.report(w.Span, p)
 	}
 	if s.endpoint.Text == "" && len(s.union.endpoints) > 0 {
 		s.endpoint = w
 	}
-	if u := &s.union; s.Dynamic && (u.unknown || len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) > 0) {
-		d := c.errorf(w.Span, "dynamic-element", "a dynamic set cannot hold `%s`", w.Text)
-		d.Hint = "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs"
-		u.unknown, u.endpoints, u.ranges[tcp], u.ranges[udp] = false, nil, nil, nil
+	u := &s.union
+	if !s.Dynamic || !u.unknown && len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) == 0 {
+		return nil
 	}
+	u.unknown, u.endpoints, u.ranges[tcp], u.ranges[udp] = false, nil, nil, nil
+	return c.report(w.Span, wrong(codeDynamicElement, "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs",
+		"a dynamic set cannot hold `%s`", w.Text))
+}
+
+// addNamedElement puts what a constant set names in the place of the name.
+func (c *checker) addNamedElement(s *set, w lang.Word) *lang.Diagnostic {
+	inner, ok := c.sets[w.Text]
+	switch {
+	case s.Dynamic:
+		return nil // reported with the cycles
+	case !ok:
+		return c.includeInterface(&s.union, w, s.typedBy)
+	case inner == s || inner.Dynamic:
+		return nil
+	}
+	if d := c.resolve(inner, w.Span, s.typedBy, s.union.kind); d != nil {
+		return d
+	}
+	s.union.include(&inner.union)
+	if s.endpoint.Text == "" {
+		s.endpoint = inner.endpoint
+	}
+	return nil
 }
 
 // maxFolded limits the elements of all constant sets together, once sets are put
@@ -291,43 +301,49 @@ const maxFolded = 1 << 24
 
 func (c *checker) fold(elements int, at lang.Span) {
 	if c.folded <= maxFolded && c.folded+elements > maxFolded {
-		c.errorf(at, "limit", "the constant sets have more than %d elements together", maxFolded)
+		c.errorf(at, codeLimit, "the constant sets have more than %d elements together", maxFolded)
 	}
 	c.folded += elements
 }
 
-// includeInterface adds `$name` of an interface to a union.
-func (c *checker) includeInterface(u *union, w lang.Word, field *lang.Word) {
-	i, ok := c.resolveInterface(w)
-	if !ok {
-		return
+// includeInterface adds `$name` of an interface to a union, or returns why it
+// cannot.
+func (c *checker) includeInterface(u *union, w lang.Word, field *lang.Word) *lang.Diagnostic {
+	i, d := c.resolveInterface(w)
+	if d != nil {
+		return d
 	}
 	if u.kind != NextHop {
-		c.report(w.Span, wrong("interface-kind", "an interface is compared with next_hop or interface",
-			"`$%s` is an interface, `%s` is %s", w.Text, field.Text, u.kind.kindName())).
-			Notes = []lang.Note{{Span: i.Span, Message: "defined here"}}
-		return
+		d := c.report(w.Span, wrong(codeInterfaceKind, "an interface is compared with next_hop or interface",
+			"`$%s` is an interface, `%s` is %s", w.Text, field.Text, u.kind.kindName()))
+		d.Notes = []lang.Note{{Span: i.Span, Message: "defined here"}}
+		return d
 	}
 	u.names = append(u.names, i.NamedInterface)
+	return nil
 }
 
 // finishNames lists the dynamic sets, and warns of names of the file that nothing
 // uses.
 func (c *checker) finishNames(file *lang.File) {
 	for _, s := range c.setOrder {
-		switch {
-		case s.typedBy == nil:
+		if s.typedBy == nil {
 			c.checkUntyped(s)
-			if s.Source == file.Source {
-				c.warnf(s.Name.Span, "unused-set", "nothing uses the set `%s`", s.Name.Text)
-			}
-		case s.Dynamic:
+		} else if s.Dynamic {
 			c.policy.Sets = append(c.policy.Sets, s.dynamic)
+		}
+	}
+	if c.errors > 0 {
+		return // what is wrong may be the use
+	}
+	for _, s := range c.setOrder {
+		if s.typedBy == nil && s.Source == file.Source {
+			c.warnf(s.Name.Span, codeUnusedSet, "nothing uses the set `%s`", s.Name.Text)
 		}
 	}
 	for _, n := range c.policy.Interfaces {
 		if n.Source == file.Source && !c.interfaces[n.Name].used {
-			c.warnf(n.Span, "unused-interface", "nothing uses the interface `%s`", n.Name)
+			c.warnf(n.Span, codeUnusedInterface, "nothing uses the interface `%s`", n.Name)
 		}
 	}
 }
@@ -344,7 +360,7 @@ func (c *checker) checkUntyped(s *set) {
 			return p == nil || p.severity != lang.Error
 		})
 		if !fits {
-			c.errorf(w.Span, "bad-value", "`%s` is not a value of any field", w.Text)
+			c.errorf(w.Span, codeBadValue, "`%s` is not a value of any field", w.Text)
 		}
 	}
 }

@@ -96,11 +96,11 @@ func isDigits(text string) bool {
 // the number is, for messages.
 func parseNumber(text, what string, limit uint64) (uint64, *problem) {
 	if !isDigits(text) {
-		return 0, wrong("bad-number", numberHint(text), "`%s` is not a number", text)
+		return 0, wrong(codeBadNumber, numberHint(text), "`%s` is not a number", text)
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || n > limit {
-		return 0, wrong("out-of-range", "", "`%s` is too large for %s, the largest is %d", text, what, limit)
+		return 0, wrong(codeOutOfRange, "", "`%s` is too large for %s, the largest is %d", text, what, limit)
 	}
 	return n, nil
 }
@@ -119,9 +119,15 @@ func numberHint(text string) string {
 // parseNumbers reads `n` or `lo-hi`.
 func parseNumbers(text, what string, limit uint64) (Range, *problem) {
 	lo, hi, ranged := strings.Cut(text, "-")
-	if !ranged || lo == "" {
-		n, err := parseNumber(text, what, limit)
-		return Range{Number(n), Number(n)}, err
+	if !ranged {
+		hi = lo
+	}
+	if !isDigits(lo) || !isDigits(hi) {
+		hint := numberHint(text)
+		if hint == "" {
+			hint = "write a number or a range, as in `7` or `1-9`"
+		}
+		return Range{}, wrong(codeBadNumber, hint, "`%s` is not a number", text)
 	}
 	first, err := parseNumber(lo, what, limit)
 	if err != nil {
@@ -132,7 +138,7 @@ func parseNumbers(text, what string, limit uint64) (Range, *problem) {
 		return Range{}, err
 	}
 	if first > last {
-		return Range{}, wrong("reversed-range", fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
+		return Range{}, wrong(codeReversedRange, fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
 	}
 	return Range{Number(first), Number(last)}, nil
 }
@@ -141,13 +147,14 @@ func parseNumbers(text, what string, limit uint64) (Range, *problem) {
 func parsePorts(text string) (Range, transport, *problem) {
 	ports, suffix, has := strings.Cut(text, "/")
 	r, err := parseNumbers(ports, "a port", math.MaxUint16)
-	if err != nil {
-		if err.code == "bad-number" {
-			err = wrong("bad-port", err.hint, "`%s` is not a port", text)
-			if err.hint == "" {
-				err.hint = "write a number or a range, as in `443`, `443/tcp` or `8000-8080/tcp`"
-			}
+	if err != nil && err.code == codeBadNumber {
+		hint := numberHint(ports)
+		if hint == "" {
+			hint = "write a number or a range, as in `443`, `443/tcp` or `8000-8080/tcp`"
 		}
+		err = wrong(codeBadPort, hint, "`%s` is not a port", text)
+	}
+	if err != nil {
 		return r, anyTransport, err
 	}
 	if !has {
@@ -169,5 +176,5 @@ func parseTransport(text, suffix string) (transport, *problem) {
 	if lower := strings.ToLower(suffix); lower != suffix && (lower == "tcp" || lower == "udp") {
 		hint = fmt.Sprintf("write `%s/%s`", stem, lower)
 	}
-	return 0, wrong("bad-transport", hint, "`%s` after a port is neither tcp nor udp", suffix)
+	return 0, wrong(codeBadTransport, hint, "`%s` after a port is neither tcp nor udp", suffix)
 }

@@ -41,22 +41,22 @@ func parseAddressRange(text, lo, hi string) ([]Range, *problem) {
 		return nil, err
 	}
 	if first.Is4() != last.Is4() {
-		return nil, wrong("mixed-families", "write one range for each family", "the range `%s` goes from one address family to the other", text)
+		return nil, wrong(codeMixedFamilies, "write one range for each family", "the range `%s` goes from one address family to the other", text)
 	}
 	if last.Less(first) {
-		return nil, wrong("reversed-range", fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
+		return nil, wrong(codeReversedRange, fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
 	}
 	return familyRanges(first, last), nil
 }
 
 func parsePrefix(text, addr, length string) ([]Range, *problem) {
 	a, err := parseAddress(addr)
-	inMapped := err != nil && err.code == "mapped-address"
+	inMapped := err != nil && err.code == codeMappedAddress
 	if err != nil && !inMapped {
 		return nil, err
 	}
 	if !isDigits(length) {
-		return nil, wrong("bad-address", "a prefix is `10.0.0.0/8` or `fd00::/8`; a port goes before the protocol, as in `10.0.0.1:443/tcp`",
+		return nil, wrong(codeBadAddress, "a prefix is `10.0.0.0/8` or `fd00::/8`; a port goes before the protocol, as in `10.0.0.1:443/tcp`",
 			"`%s` is not a prefix length", length)
 	}
 	bits, err := parseNumber(length, "a prefix length", uint64(a.BitLen()))
@@ -68,8 +68,11 @@ func parsePrefix(text, addr, length string) ([]Range, *problem) {
 	}
 	prefix := netip.PrefixFrom(a, int(bits)).Masked()
 	if prefix.Addr() != a {
-		return nil, wrong("host-bits", fmt.Sprintf("write `%s`, or `%s` for the one address", prefix, a),
-			"the prefix `%s` has bits set after its first %d", text, bits)
+		hint := fmt.Sprintf("write `%s`", prefix)
+		if !inMapped {
+			hint += fmt.Sprintf(", or `%s` for the one address", a)
+		}
+		return nil, wrong(codeHostBits, hint, "the prefix `%s` has bits set after its first %d", text, bits)
 	}
 	return familyRanges(a, lastAddress(prefix)), nil
 }
@@ -100,7 +103,7 @@ func parseAddress(text string) (netip.Addr, *problem) {
 	case err != nil:
 		return a, badAddress(text)
 	case a.Zone() != "":
-		return a, wrong("address-zone", fmt.Sprintf("write `%s` and test the interface apart, as in `next_hop == $NAME`", a.WithZone("")),
+		return a, wrong(codeAddressZone, fmt.Sprintf("write `%s` and test the interface apart, as in `next_hop == $NAME`", a.WithZone("")),
 			"`%s` has a zone, which a policy cannot test", text)
 	case a.Is4In6():
 		return a, mappedLiteral(text, a.Unmap().String())
@@ -109,7 +112,7 @@ func parseAddress(text string) (netip.Addr, *problem) {
 }
 
 func mappedLiteral(text, v4 string) *problem {
-	return wrong("mapped-address", fmt.Sprintf("write `%s`", v4), "`%s` is an IPv4-mapped address, which is the IPv4 address everywhere", text)
+	return wrong(codeMappedAddress, fmt.Sprintf("write `%s`", v4), "`%s` is an IPv4-mapped address, which is the IPv4 address everywhere", text)
 }
 
 // badAddress says what keeps the text from being an address.
@@ -118,11 +121,11 @@ func badAddress(text string) *problem {
 		for i, octet := range octets {
 			n, err := strconv.Atoi(octet)
 			if err != nil || n > 255 {
-				return wrong("bad-address", "", "`%s` is not an address: the octet `%s` is more than 255", text, octet)
+				return wrong(codeBadAddress, "", "`%s` is not an address: the octet `%s` is more than 255", text, octet)
 			}
 			octets[i] = strconv.Itoa(n)
 		}
-		return wrong("leading-zero", fmt.Sprintf("write `%s`", strings.Join(octets, ".")),
+		return wrong(codeLeadingZero, fmt.Sprintf("write `%s`", strings.Join(octets, ".")),
 			"`%s` has an octet with a leading zero, which some programs read as octal", text)
 	}
 	hint := ""
@@ -134,7 +137,7 @@ func badAddress(text string) *problem {
 	case strings.ContainsFunc(text, isHostLetter) && !strings.Contains(text, ":"):
 		hint = "host names are not looked up: write the address"
 	}
-	return wrong("bad-address", hint, "`%s` is not an address", text)
+	return wrong(codeBadAddress, hint, "`%s` is not an address", text)
 }
 
 // isHostLetter reports whether r is a letter that no hexadecimal number has.
@@ -156,21 +159,21 @@ func splitEndpoint(text string) (addr, port string, ok bool) {
 // parseEndpoint reads what splitEndpoint has parted.
 func parseEndpoint(text, addr, port string) (endpoint, *problem) {
 	if strings.ContainsAny(addr, "-/") {
-		return endpoint{}, wrong("bad-endpoint", "test the addresses and the port apart", "`%s` joins more than one address with a port", text)
+		return endpoint{}, wrong(codeBadEndpoint, "test the addresses and the port apart", "`%s` joins more than one address with a port", text)
 	}
 	a, err := parseAddress(addr)
 	if err != nil {
 		return endpoint{}, err
 	}
 	if a.Is4() && strings.HasPrefix(text, "[") {
-		return endpoint{}, wrong("bad-endpoint", fmt.Sprintf("write `%s:%s`", addr, port), "brackets are for IPv6 addresses, `%s` is IPv4", addr)
+		return endpoint{}, wrong(codeBadEndpoint, fmt.Sprintf("write `%s:%s`", addr, port), "brackets are for IPv6 addresses, `%s` is IPv4", addr)
 	}
 	r, t, err := parsePorts(port)
 	if err != nil {
 		return endpoint{}, err
 	}
 	if r.First != r.Last {
-		return endpoint{}, wrong("bad-endpoint", "test the address and the ports apart", "`%s` joins an address with more than one port", text)
+		return endpoint{}, wrong(codeBadEndpoint, "test the address and the ports apart", "`%s` joins an address with more than one port", text)
 	}
 	return endpoint{AddressValue(a), uint16(r.First.Lo), t}, nil
 }

@@ -45,11 +45,11 @@ func (c *checker) open(path *lang.Word, limit int) (name string, text []byte, ok
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err
 		}
-		c.errorf(path.Span, "unreadable-file", "cannot read `%s`: %v", name, err)
+		c.errorf(path.Span, codeUnreadableFile, "cannot read `%s`: %v", name, err)
 		return name, nil, false
 	}
 	if len(text) > limit {
-		c.errorf(path.Span, "limit", "`%s` is larger than %d MiB", name, limit>>20)
+		c.errorf(path.Span, codeLimit, "`%s` is larger than %d MiB", name, limit>>20)
 		return name, nil, false
 	}
 	return name, text, true
@@ -83,7 +83,7 @@ func (l *loader) importFile(imp *lang.Import) {
 	}
 	l.seen[name] = true
 	if len(l.path) > maxImportDepth {
-		l.errorf(imp.Span, "limit", "imports nest deeper than %d", maxImportDepth)
+		l.errorf(imp.Span, codeLimit, "imports nest deeper than %d", maxImportDepth)
 		return
 	}
 	name, text, ok := l.open(&imp.Path, maxPolicyFile)
@@ -112,7 +112,7 @@ func (l *loader) cycle(imp *lang.Import, name string) bool {
 	if first < 0 {
 		return false
 	}
-	d := l.errorf(imp.Span, "import-cycle", "`%s` imports itself", imp.Path.Text)
+	d := l.errorf(imp.Span, codeImportCycle, "`%s` imports itself", imp.Path.Text)
 	if len(l.path)-first > 1 {
 		d.Message = fmt.Sprintf("importing `%s` closes a cycle", imp.Path.Text)
 	}

@@ -40,14 +40,14 @@ func parseLUID(text string) (uint64, *problem) {
 	if digits, ok := strings.CutPrefix(text, "0x"); ok {
 		luid, err := strconv.ParseUint(digits, 16, 64)
 		if err != nil {
-			return 0, wrong("bad-luid", "a LUID is `0x` and up to 16 hexadecimal digits", "`%s` is not an interface LUID", text)
+			return 0, wrong(codeBadLUID, "a LUID is `0x` and up to 16 hexadecimal digits", "`%s` is not an interface LUID", text)
 		}
 		return luid, nil
 	}
 	const forms = "write `0x...`, `ethernet_32773`, `iftype53_32768`, or name the interface and write `$NAME`"
 	name, index, ok := strings.Cut(text, "_")
 	if !ok || !isDigits(index) {
-		return 0, wrong("bad-luid", forms, "`%s` is not an interface LUID", text)
+		return 0, wrong(codeBadLUID, forms, "`%s` is not an interface LUID", text)
 	}
 	ifType, err := luidType(name)
 	if err != nil {
@@ -74,7 +74,7 @@ func luidType(name string) (uint64, *problem) {
 	} else if s := didYouMean(name, known); s != "" {
 		hint = s
 	}
-	return 0, wrong("bad-luid", hint, "`%s` is not an interface type of a LUID", name)
+	return 0, wrong(codeBadLUID, hint, "`%s` is not an interface type of a LUID", name)
 }
 
 // luidText is the LUID as Windows names the interface, or in hexadecimal.

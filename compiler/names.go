@@ -17,7 +17,7 @@ func lookUp(kind Field, name string) ([]uint32, *problem) {
 			return numbers, nil
 		}
 		if strings.EqualFold(name, "vpn") {
-			return nil, wrong("vpn-interface-type", "name the adapter, `interface vpn = alias \"...\"`, and write `next_hop == $vpn`",
+			return nil, wrong(codeVPNInterfaceType, "name the adapter, `interface vpn = alias \"...\"`, and write `next_hop == $vpn`",
 				"no interface type tells a VPN: WireGuard, Wintun and OpenVPN adapters report 53, TAP adapters 6")
 		}
 	case TunnelType:
@@ -29,7 +29,7 @@ func lookUp(kind Field, name string) ([]uint32, *problem) {
 			return []uint32{uint32(n)}, nil
 		}
 	}
-	return nil, wrong("unknown-name", nameHint(kind, name), "`%s` is not %s", name, kind.kindName())
+	return nil, wrong(codeUnknownName, nameHint(kind, name), "`%s` is not %s", name, kind.kindName())
 }
 
 // nameHint guesses the name that was meant, of the field or of another one.
@@ -47,10 +47,19 @@ func nameHint(kind Field, name string) string {
 			return fmt.Sprintf("`%s` is %s", name, other.kindName())
 		}
 	}
-	if kind == Protocol {
-		return "write one of " + strings.Join(names[kind], ", ") + " or a number"
+	if first, last, ok := strings.Cut(name, "-"); ok && isDigits(first) && isDigits(last) {
+		return "there are no ranges of these: list the values"
 	}
-	return ""
+	if hint := numberHint(name); hint != "" {
+		return hint
+	}
+	switch kind {
+	case InterfaceType:
+		return "write a number, an IANA ifType name such as `ieee80211`, or a short one: ethernet, wifi, loopback, ppp, tunnel, prop-virtual, cellular"
+	case TunnelType:
+		return "write a number, `none`, or an IANA tunnelType name such as `teredo`"
+	}
+	return "write one of " + strings.Join(names[Protocol], ", ") + ", or a number"
 }
 
 // didYouMean is a hint at the nearest candidate, or none.

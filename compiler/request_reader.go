@@ -92,7 +92,7 @@ func (r *requestReader) set(name, literal string) *problem {
 			continue
 		}
 		if ranges[0].First != ranges[0].Last {
-			return wrong("not-one-value", "", "`%s` is not one %s", literal, kindNames[u.kind])
+			return wrong(codeNotOneValue, "", "`%s` is not one %s", literal, kindNames[u.kind])
 		}
 		if err := r.setValue(s.field, ranges[0].First); err != nil {
 			return err
@@ -116,10 +116,10 @@ func (r *requestReader) read(u *union, field, literal string) *problem {
 			continue
 		}
 		if u.kind != NextHop {
-			return wrong("interface-kind", "an interface is compared with next_hop or interface", "`%s` is an interface, `%s` is %s", literal, field, u.kind.kindName())
+			return wrong(codeInterfaceKind, "an interface is compared with next_hop or interface", "`%s` is an interface, `%s` is %s", literal, field, u.kind.kindName())
 		}
 		if i.LUID == 0 {
-			return wrong("absent-interface", "", "the interface `%s` is absent", name)
+			return wrong(codeUndefinedName, "", "the interface `%s` is absent", name)
 		}
 		luid := Number(i.LUID)
 		u.ranges[anyTransport] = append(u.ranges[anyTransport], Range{luid, luid})
@@ -129,7 +129,7 @@ func (r *requestReader) read(u *union, field, literal string) *problem {
 	for i, n := range r.policy.Interfaces {
 		names[i] = n.Name
 	}
-	return wrong("undefined-name", didYouMean(name, names), "no interface is called `%s`", name)
+	return wrong(codeUndefinedName, didYouMean(name, names), "no interface is called `%s`", name)
 }
 
 // setAddress reads an address, or for the sugar an address and a port.
@@ -154,7 +154,7 @@ func (r *requestReader) setAddress(s subject, literal string) *problem {
 		return problem
 	}
 	if ports.First != ports.Last {
-		return wrong("not-one-value", "", "`%s` is not one port", port)
+		return wrong(codeNotOneValue, "", "`%s` is not one port", port)
 	}
 	if err := r.setValue(s.port, ports.First); err != nil {
 		return err
@@ -168,7 +168,7 @@ func badRequestAddress(literal string, s subject) *problem {
 	if err := u.add(literal); err != nil {
 		return err
 	}
-	return wrong("not-one-value", "a connection has one", "`%s` is not one address", literal)
+	return wrong(codeNotOneValue, "a connection has one", "`%s` is not one address", literal)
 }
 
 func (r *requestReader) setTransport(t transport) *problem {
@@ -181,7 +181,7 @@ func (r *requestReader) setTransport(t transport) *problem {
 // setValue sets a field, which may get the same value twice but not two.
 func (r *requestReader) setValue(f Field, v Value) *problem {
 	if r.given&(1<<f) != 0 && r.values[f] != v {
-		return wrong("conflicting-values", "a connection has one value a field", "%s is given two values", f)
+		return wrong(codeConflictingValues, "a connection has one value a field", "%s is given two values", f)
 	}
 	r.given |= 1 << f
 	r.values[f] = v
@@ -221,7 +221,7 @@ func (r *requestReader) finish() *problem {
 	}
 	for _, f := range []Field{RemoteAddress, LocalAddress} {
 		if has(f) && r.values[f].Address().Is6() != ipv6 {
-			return wrong("mixed-families", "remote and local are of one family", "%s is of another address family than the rest", f)
+			return wrong(codeMixedFamilies, "remote and local are of one family", "%s is of another address family than the rest", f)
 		}
 	}
 	if ipv6 && !has(RemoteAddress) {

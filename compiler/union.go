@@ -25,7 +25,7 @@ type union struct {
 // been added.
 func (u *union) add(text string) *problem {
 	if len(text) > maxLiteral {
-		return wrong("bad-value", "", "`%s` is too long for a value", text)
+		return wrong(codeBadValue, "", "`%s` is too long for a value", text)
 	}
 	if text == "unknown" {
 		return u.addUnknown()
@@ -55,7 +55,7 @@ func (u *union) add(text string) *problem {
 
 func (u *union) addUnknown() *problem {
 	if u.kind.NotAvailable() == nil {
-		return wrong("never-unknown", "only interface_type, tunnel_type, next_hop, sub_interface and interface can be unknown",
+		return wrong(codeNeverUnknown, "only interface_type, tunnel_type, next_hop, sub_interface and interface can be unknown",
 			"%s is always known", u.kind.kindName())
 	}
 	u.unknown = true
@@ -70,7 +70,7 @@ func (u *union) addNumbers(text string, r Range, err *problem) *problem {
 	}
 	u.ranges[anyTransport] = append(u.ranges[anyTransport], r)
 	if r.First == r.Last && !u.kind.Known(r.First) {
-		p := wrong("not-available-value", "write `unknown`", "`%s` is how the host says that it does not know: this is never true", text)
+		p := wrong(codeNotAvailableValue, "write `unknown`", "`%s` is how the host says that it does not know: this is never true", text)
 		p.severity = lang.Warning
 		return p
 	}
@@ -111,7 +111,7 @@ func (u *union) addFamily(text string) *problem {
 	case "ipv6":
 		n = 6
 	default:
-		return wrong("bad-family", "write `ipv4` or `ipv6`", "`%s` is not an address family", text)
+		return wrong(codeBadFamily, "write `ipv4` or `ipv6`", "`%s` is not an address family", text)
 	}
 	u.ranges[anyTransport] = append(u.ranges[anyTransport], Range{Number(n), Number(n)})
 	return nil

@@ -68,6 +68,8 @@ func sampleProgram() *Program {
 				{Key: []byte{0, 0, 0, 0, 0, 0, 0, 0}, Value: []byte{0, 0, 0, 0}},
 				{Key: []byte{8, 0, 0, 0, 10, 0, 0, 0}, Value: []byte{1, 0, 0, 0}},
 			}},
+			{Name: "table", Type: ebpf.WindowsArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 7,
+				InnerMap: &ebpf.MapSpec{Name: "table_inner", Type: ebpf.WindowsArray, KeySize: 4, ValueSize: 64, MaxEntries: 100}},
 		},
 		Rules: []Rule{
 			{ID: "no-smb", Verdict: "deny", Source: "corp.hop:12:3"},
@@ -109,12 +111,6 @@ func comparable(functions []Function) map[string][]instruction {
 func requireSameProgram(t testing.TB, want, got *Program) {
 	require.Equal(t, comparable(want.Functions), comparable(got.Functions))
 	want, got = &Program{want.Target, want.Policy, nil, want.Maps, want.Rules, want.Build}, &Program{got.Target, got.Policy, nil, got.Maps, got.Rules, got.Build}
-	for i := range got.Maps {
-		if inner := got.Maps[i].InnerMap; inner != nil {
-			got.Maps[i] = got.Maps[i].Copy()
-			got.Maps[i].InnerMap.Name = want.Maps[i].InnerMap.Name // the loader's choice
-		}
-	}
 	require.Equal(t, want, got)
 }
 
@@ -225,8 +221,10 @@ func TestWriteELFErrors(t *testing.T) {
 
 // The tools that a user reads objects with have nothing to complain about.
 func TestObjectTools(t *testing.T) {
+	p := sampleProgram()
+	p.Maps = p.Maps[:3] // cilium/ebpf reads no maps of maps but those of Linux
 	file := filepath.Join(t.TempDir(), "sample.o")
-	require.NoError(t, os.WriteFile(file, objectOf(t, sampleProgram()), 0o600))
+	require.NoError(t, os.WriteFile(file, objectOf(t, p), 0o600))
 	for _, test := range []struct {
 		command []string
 		want    []string

@@ -50,6 +50,11 @@ func readObject(data []byte) (p *Program, err error) {
 	} else {
 		p.Target = o.target()
 	}
+	if p.Target == Windows {
+		if data, err = o.linuxMapsOfMaps(); err != nil {
+			return nil, err
+		}
+	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("damaged or unsupported object: %w", err)
@@ -161,6 +166,9 @@ func (o *object) maps(target Target, specs map[string]*ebpf.MapSpec) ([]*ebpf.Ma
 		for inner := m; inner != nil; inner = inner.InnerMap {
 			if inner.Type>>platformShift != 0 {
 				return nil, fmt.Errorf("map `%s`: no such type: %#x", name, uint32(inner.Type))
+			}
+			if target == Windows {
+				windowsMapOfMaps(inner)
 			}
 			inner.Type = ebpf.MapType(joinPlatform(target, uint32(inner.Type)))
 		}

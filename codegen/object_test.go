@@ -34,7 +34,7 @@ func TestCollectionSpec(t *testing.T) {
 	p := sampleProgram()
 	spec, err := p.CollectionSpec()
 	require.NoError(t, err)
-	require.Len(t, spec.Maps, 3)
+	require.Len(t, spec.Maps, 4)
 	program := spec.Programs["connect_authorization4"]
 	require.Equal(t, ebpf.WindowsCGroupSockAddr, program.Type)
 	attach, err := ebpf.AttachTypeForPlatform("windows", 12)

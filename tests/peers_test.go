@@ -21,13 +21,14 @@ import (
 // peerTests are what C programs in peers/ do when they are attached to the hook in
 // process: every object that clang makes of them for any eBPF CPU does the same.
 var peerTests = map[string]func(*testing.T, *peer){
-	"verdicts":  testVerdicts,
-	"network":   testNetwork,
-	"tail_call": testTailCall,
-	"globals":   testGlobals,
-	"legacy":    testLegacy,
-	"helpers":   testHelpers,
-	"redirect":  testRedirect,
+	"verdicts":    testVerdicts,
+	"network":     testNetwork,
+	"tail_call":   testTailCall,
+	"globals":     testGlobals,
+	"legacy":      testLegacy,
+	"helpers":     testHelpers,
+	"redirect":    testRedirect,
+	"map_of_maps": testMapOfMaps,
 }
 
 func TestPeers(t *testing.T) {
@@ -260,4 +261,13 @@ func testRedirect(t *testing.T, p *peer) {
 	require.Equal(t, "127.0.0.1:8080", result.Request.Remote.String())
 	require.Equal(t, []byte{192, 0, 2, 1, 0, 80, 0, 0}, flow.RedirectContext())
 	require.Equal(t, "deny, to_proxy 1, authorize 0", p.connect(request("192.0.2.1:81/tcp")))
+}
+
+func testMapOfMaps(t *testing.T, p *peer) {
+	remote := request("10.0.0.1:443/tcp")
+	require.Equal(t, "deny, nested 0", p.connect(remote))
+	p.put("first", u32(6), u32(2))
+	require.Equal(t, "allow-hard, nested 2", p.connect(remote))
+	remote.Compartment = 6
+	require.Equal(t, "deny, nested 7", p.connect(remote), "no inner map there")
 }

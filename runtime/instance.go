@@ -23,11 +23,12 @@ type Instance struct {
 	maps      map[string]*vm.Map
 	functions map[codegen.AttachType][]*function
 
-	mu            sync.Mutex
-	machine       *vm.Machine
-	call          invocation // of Eval
-	counters      *vm.Map    // nil where the program counts nothing
-	before, after []byte     // of the counters, around a run
+	mu       sync.Mutex
+	machine  *vm.Machine
+	call     invocation // of Eval
+	counters *vm.Map    // nil where the program counts nothing
+	seen     []uint64   // the counters as they stood last
+	moved    []uint32   // those that the last run moved
 }
 
 // function is one entry point of an instance.
@@ -75,7 +76,7 @@ func Load(program *codegen.Program) (*Instance, error) {
 	}
 	if m := i.maps[codegen.CountersMap]; m != nil && len(program.Rules) > 0 {
 		i.counters = m
-		i.before, i.after = make([]byte, 8*len(program.Rules)), make([]byte, 8*len(program.Rules))
+		i.seen = make([]uint64, len(program.Rules))
 	}
 	return i, nil
 }
@@ -222,37 +223,28 @@ func (f *function) invoke(call *invocation) (r0 uint32, rule, audit int, err err
 }
 
 // run runs a program. The result is the low half of r0: the hook's function
-// returns an int. Rule and audit are the rules whose counters moved, or -1.
+// returns an int. Rule is the one whose counter moved, and audit the audit rule
+// whose counter did, or -1.
 func (i *Instance) run(code *vm.Program, call *invocation) (r0 uint32, rule, audit int, err error) {
-	i.read(i.before)
+	i.readCounters() // somebody may have set them
 	result, err := i.machine.Run(code, call.context[:], call)
 	if err != nil {
 		return uint32(lang.Deny), -1, -1, err
 	}
-	i.read(i.after)
-	rule, audit = i.moved()
+	i.readCounters()
+	rule, audit = -1, -1
+	for _, k := range i.moved {
+		if i.program.Rules[k].Audit {
+			audit = int(k)
+		} else {
+			rule = int(k)
+		}
+	}
 	return uint32(result), rule, audit, nil
 }
 
-func (i *Instance) read(counts []byte) {
+func (i *Instance) readCounters() {
 	if i.counters != nil {
-		i.counters.ReadArray(int(i.machine.CPU), counts)
+		i.moved = i.counters.Changes(int(i.machine.CPU), i.seen, i.moved[:0])
 	}
-}
-
-// moved finds the rules whose counters differ: the one that decided, and the audit
-// rule that would have.
-func (i *Instance) moved() (rule, audit int) {
-	rule, audit = -1, -1
-	for k := range i.program.Rules {
-		if i.counters == nil || [8]byte(i.before[8*k:]) == [8]byte(i.after[8*k:]) {
-			continue
-		}
-		if i.program.Rules[k].Audit {
-			audit = k
-		} else {
-			rule = k
-		}
-	}
-	return rule, audit
 }

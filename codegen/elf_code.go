@@ -68,11 +68,16 @@ func placeFunctions(p *Program) ([]*codeSection, error) {
 		if f.Section == "" || f.Section == textSection {
 			return nil, fmt.Errorf("function `%s` has no attach section", f.Name)
 		}
-		for n, part := range f.split() {
+		parts := f.split()
+		local := map[string]bool{}
+		for _, part := range parts[1:] {
+			local[part.name] = true
+		}
+		for n, part := range parts {
 			if !isIdentifier(part.name) {
 				return nil, fmt.Errorf("function name `%s` is no C identifier", part.name)
 			}
-			if err := part.encode(p, f); err != nil {
+			if err := part.encode(p, local); err != nil {
 				return nil, fmt.Errorf("function `%s`: %w", part.name, err)
 			}
 			old, known := placed[part.name]
@@ -122,8 +127,8 @@ func (f *placedFunction) same(g *placedFunction) bool {
 	return f.local && g.local && bytes.Equal(f.data, g.data) && slices.Equal(f.relocations, g.relocations)
 }
 
-// encode sets data and relocations.
-func (f *placedFunction) encode(p *Program, entry *Function) error {
+// encode sets data and relocations. Local are the functions that may be called.
+func (f *placedFunction) encode(p *Program, local map[string]bool) error {
 	if len(f.instructions) == 0 {
 		return fmt.Errorf("is empty")
 	}
@@ -138,8 +143,8 @@ func (f *placedFunction) encode(p *Program, entry *Function) error {
 			f.relocations = append(f.relocations, relocation{offset, reference, relocation64})
 			ins.Src, ins.Constant = asm.R0, 0 // what clang leaves for the loader to fill in
 		case ins.IsFunctionCall():
-			if !slices.ContainsFunc(entry.Instructions[1:], func(i asm.Instruction) bool { return i.Symbol() == reference }) || reference == "" {
-				return fmt.Errorf("instruction %d calls no function of `%s`: `%s`", i, entry.Name, reference)
+			if !local[reference] {
+				return fmt.Errorf("instruction %d calls no local function: `%s`", i, reference)
 			}
 			f.relocations = append(f.relocations, relocation{offset, reference, relocation32})
 			ins.Constant = -1
@@ -177,12 +182,14 @@ func withAtomicConstant(ins asm.Instruction) asm.Instruction {
 
 // checkJumps makes sure that every jump ends on an instruction of the function.
 func (f *placedFunction) checkJumps() error {
-	starts := map[int64]bool{}
+	starts := make([]bool, f.instructions.Size()/asm.InstructionSize) // by slot
 	for iter := f.instructions.Iterate(); iter.Next(); {
-		starts[int64(iter.Offset)] = true
+		starts[iter.Offset] = true
 	}
 	for iter := f.instructions.Iterate(); iter.Next(); {
-		if distance, jumps := jumpDistance(iter.Ins); jumps && !starts[int64(iter.Offset)+1+distance] {
+		distance, jumps := jumpDistance(iter.Ins)
+		slot := int64(iter.Offset) + 1 + distance
+		if jumps && (slot < 0 || slot >= int64(len(starts)) || !starts[slot]) {
 			return fmt.Errorf("instruction %d jumps out of the function", iter.Index)
 		}
 	}

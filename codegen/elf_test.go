@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -200,7 +201,7 @@ func TestWriteELFErrors(t *testing.T) {
 			"unresolved reference to `deny`"},
 		"no such map": {func(p *Program) { p.Maps = p.Maps[1:] }, "function `count`: instruction 3 loads no map of the program: `hopgate_counters`"},
 		"no such function": {func(p *Program) { p.Functions[0].Instructions = p.Functions[0].Instructions[:9] },
-			"calls no function of `connect_authorization4`: `count`"},
+			"instruction 3 calls no local function: `count`"},
 		"foreign helper": {func(p *Program) { p.Functions[0].Instructions[13] = asm.FnMapLookupElem.Call() }, "calls a helper of target linux in a program for windows"},
 		"foreign map":    {func(p *Program) { p.Maps[0].Type = ebpf.PerCPUArray }, "map `hopgate_counters`: type PerCPUArray is of target linux"},
 		"map name":       {func(p *Program) { p.Maps[0].Name = "a-b" }, "map name `a-b` is no C identifier"},
@@ -261,4 +262,28 @@ func runTool(t *testing.T, command ...string) string {
 	require.NoError(t, cmd.Run(), stderr.String())
 	require.Empty(t, stderr.String())
 	return out.String()
+}
+
+// A program of the largest size that the kernel loads from one object.
+func largeProgram(instructions int) *Program {
+	code := asm.Instructions{asm.Mov.Imm(asm.R0, 0).WithSymbol("large")}
+	for i := range instructions {
+		code = append(code, asm.Mov.Imm(asm.R0, int32(i)).WithSource(SourceLine{Text: "rule r", File: "corp.hop", Line: i, Column: 3}))
+	}
+	return &Program{Functions: []Function{{Name: "large", Section: "cgroup/recv_accept4", Instructions: append(code, asm.Return())}}}
+}
+
+func BenchmarkWriteELF(b *testing.B) {
+	p := largeProgram(100_000)
+	for b.Loop() {
+		require.NoError(b, p.WriteELF(io.Discard))
+	}
+}
+
+func BenchmarkReadObject(b *testing.B) {
+	data := objectOf(b, largeProgram(100_000))
+	for b.Loop() {
+		_, err := ReadObject("large.o", data)
+		require.NoError(b, err)
+	}
 }

@@ -67,6 +67,7 @@ func writeFunction(out io.Writer, insns asm.Instructions) {
 			fmt.Fprintf(out, "%s:\n", label)
 		}
 		if s := sourceOf(iter.Ins); s != (SourceLine{}) {
+			s.Text = strings.TrimSpace(s.Text)
 			fmt.Fprintf(out, "; %s\n", s)
 		}
 		text := disassemble(iter.Ins)

@@ -15,15 +15,33 @@ var (
 	verdictNames   = [...]string{"allow", "allow-hard", "deny"} // YAML
 )
 
-// fields names what a condition may test, in the order of the documentation.
-// What each means is package compiler's business.
-var fields = [...]string{
-	"interface_type", "tunnel_type", "next_hop", "sub_interface", "interface",
-	"remote_address", "local_address", "remote_port", "local_port", "remote", "local",
-	"protocol", "family", "compartment",
+// fields lists what a condition may test. What the values of each mean is package
+// compiler's business.
+var fields = [...]struct{ name, doc string }{
+	{"interface_type", "Type of the interface that the route selected (accept: of arrival): an IANA ifType, by name or number."},
+	{"tunnel_type", "Encapsulation of that interface: an IANA tunnelType, by name or number; none is 0."},
+	{"next_hop", "Next-hop interface: a LUID or $interface."},
+	{"sub_interface", "Sub-interface index: a number or a range."},
+	{"interface", "Local interface of the connection: a LUID or $interface."},
+	{"remote_address", "Address of the other end: an address, a prefix or a range."},
+	{"local_address", "Address of this end: an address, a prefix or a range."},
+	{"remote_port", "Port of the other end: a number or a range, with /tcp or /udp perhaps."},
+	{"local_port", "Port of this end: a number or a range, with /tcp or /udp perhaps."},
+	{"remote", "Address of the other end, with a port and a protocol perhaps."},
+	{"local", "Address of this end, with a port and a protocol perhaps."},
+	{"protocol", "IP protocol, by name or number."},
+	{"family", "Address family: ipv4 or ipv6."},
+	{"compartment", "Windows network compartment: a number or a range; 0 on other hosts."},
 }
 
-func isField(s string) bool { return slices.Contains(fields[:], s) }
+func isField(s string) bool {
+	for _, f := range fields {
+		if f.name == s {
+			return true
+		}
+	}
+	return false
+}
 
 // knownValue reports a setting's value that is none of the words.
 func (r *report) knownValue(w Word, setting string, values []string) bool {

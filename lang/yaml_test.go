@@ -51,7 +51,7 @@ func TestYAMLSyntax(t *testing.T) {
 		{"word for a key", "v: 1\nfoo\nd: e\n", 2, ""},
 		{"item in a mapping", "v: 1\n- foo\nd: e\n", 2, ""},
 		{"text after a quote", "v: 1\na: 'x' y\nd: e\n", 2, ""},
-		
+
 		{"in the second document", "v: 1\n---\na: [\n", 3, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

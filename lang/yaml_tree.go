@@ -7,23 +7,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// level is a kind of YAML mapping with the keys it may have.
-type level struct {
-	name string // as in "a rule"
-	keys []string
-}
-
-var (
-	policyLevel    = level{"a policy", []string{"version", "policy", "hook", "default", "mode", "on_unknown", "import", "sets", "interfaces", "rules", "asserts", "tests"}}
-	testsLevel     = level{"a file of tests", []string{"tests", "asserts"}}
-	setLevel       = level{"a set", []string{"dynamic", "values", "file"}}
-	interfaceLevel = level{"an interface", interfaceKinds[:]}
-	ruleLevel      = level{"a rule", []string{"id", "action", "log", "audit", "match", "any_of", "unless", "if"}}
-	assertLevel    = level{"an assert", []string{"id", "never", "always", "match", "any_of", "unless", "if"}}
-	testLevel      = level{"a test", []string{"given", "expect", "by"}}
-	levels         = [...]level{policyLevel, ruleLevel, assertLevel, testLevel, setLevel, interfaceLevel}
-)
-
 // entry is one `key: value` of a mapping, aliases resolved.
 type entry struct {
 	key   string
@@ -288,9 +271,9 @@ func (t *treeReader) test(n *yaml.Node) {
 
 // mapping gives the entries of a mapping that has the level's keys.
 func (t *treeReader) mapping(n *yaml.Node, l level) []entry {
-	list := t.entries(n, l.name+" with the keys "+andList(l.keys))
+	list := t.entries(n, l.name+" with the keys "+andList(l.names()))
 	return slices.DeleteFunc(list, func(e entry) bool {
-		if slices.Contains(l.keys, e.key) {
+		if l.has(e.key) {
 			return false
 		}
 		t.unknownKey(e, l)
@@ -300,21 +283,21 @@ func (t *treeReader) mapping(n *yaml.Node, l level) []entry {
 
 func (t *treeReader) unknownKey(e entry, l level) {
 	d := t.errorf(e.at, codeUnknownKey, "%s has no key `%s`", l.name, shorten(e.key))
-	if s := Suggest(e.key, l.keys); s != "" {
+	if s := Suggest(e.key, l.names()); s != "" {
 		d.Hint = "did you mean `" + s + "`?"
 		return
 	}
-	if slices.Contains(l.keys, "match") && isField(e.key) {
+	if l.has("match") && isField(e.key) {
 		d.Hint = "a condition on a field belongs under `match`"
 		return
 	}
 	for _, other := range levels {
-		if slices.Contains(other.keys, e.key) {
+		if other.has(e.key) {
 			d.Hint = "`" + e.key + "` is a key of " + other.name
 			return
 		}
 	}
-	d.Hint = l.name + " has " + andList(l.keys)
+	d.Hint = l.name + " has " + andList(l.names())
 }
 
 // entries gives the entries of a mapping, without repeated keys and what else

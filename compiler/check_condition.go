@@ -29,6 +29,9 @@ func (c *checker) condition(cond lang.Cond) Cond {
 // conjunction adds a part, or the parts it is made of.
 func conjunction(parts All, c Cond) All {
 	if all, ok := c.(All); ok {
+		if parts == nil {
+			return all
+		}
 		return append(parts, all...)
 	}
 	return append(parts, c)

@@ -70,7 +70,10 @@ func (v Value) Address() netip.Addr {
 
 // Compare orders values as numbers: -1, 0 or 1.
 func (v Value) Compare(w Value) int {
-	return cmp.Or(cmp.Compare(v.Hi, w.Hi), cmp.Compare(v.Lo, w.Lo))
+	if v.Hi != w.Hi {
+		return cmp.Compare(v.Hi, w.Hi)
+	}
+	return cmp.Compare(v.Lo, w.Lo)
 }
 
 // next is v+1; it wraps to 0 after the largest value.

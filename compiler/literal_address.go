@@ -46,7 +46,7 @@ func parseAddressRange(text, lo, hi string) ([]Range, *problem) {
 	if last.Less(first) {
 		return nil, wrong(codeReversedRange, fmt.Sprintf("write `%s-%s`", hi, lo), "the range `%s` ends before it starts", text)
 	}
-	return familyRanges(first, last), nil
+	return familyRanges(Range{AddressValue(first), AddressValue(last)}), nil
 }
 
 func parsePrefix(text, addr, length string) ([]Range, *problem) {
@@ -74,23 +74,25 @@ func parsePrefix(text, addr, length string) ([]Range, *problem) {
 		}
 		return nil, wrong(codeHostBits, hint, "the prefix `%s` has bits set after its first %d", text, bits)
 	}
-	return familyRanges(a, lastAddress(prefix)), nil
+	return familyRanges(prefixRange(prefix)), nil
 }
 
-// lastAddress is the highest address of a masked prefix.
-func lastAddress(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
+// prefixRange is all addresses of a masked prefix.
+func prefixRange(p netip.Prefix) Range {
+	first := AddressValue(p.Addr())
+	host := p.Addr().BitLen() - p.Bits()
+	last := first
+	last.Lo |= 1<<host - 1 // all ones from 64 bits on
+	if host > 64 {
+		last.Hi |= 1<<(host-64) - 1
 	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
+	return Range{first, last}
 }
 
-// familyRanges is the range between addresses of one family.
-func familyRanges(first, last netip.Addr) []Range {
-	r := Range{AddressValue(first), AddressValue(last)}
-	if first.Is4() {
+// familyRanges is the part of the range that belongs to its first address's
+// family.
+func familyRanges(r Range) []Range {
+	if mapped.Contains(r.First) {
 		return []Range{r}
 	}
 	return r.without(mapped)

@@ -61,12 +61,14 @@ func luidType(name string) (uint64, *problem) {
 	if digits, ok := strings.CutPrefix(name, "iftype"); ok && isDigits(digits) {
 		return parseNumber(digits, "the interface type in a LUID", math.MaxUint16)
 	}
-	known := make([]string, len(luidTypes))
-	for i, t := range luidTypes {
+	var known []string
+	for _, t := range luidTypes {
 		if t.name == name {
 			return t.ifType, nil
 		}
-		known[i] = t.name
+	}
+	for _, t := range luidTypes {
+		known = append(known, t.name)
 	}
 	hint := "write `iftypeN_INDEX` with the interface type's number"
 	if name == "wifi" {

@@ -1,9 +1,6 @@
 package compiler
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // normalize sorts the ranges and joins those that overlap or touch. It may
 // change its argument.
@@ -54,7 +51,10 @@ func complement(ranges []Range, domain Range) []Range {
 
 // compare orders ranges by their first value, then by their last.
 func (r Range) compare(s Range) int {
-	return cmp.Or(r.First.Compare(s.First), r.Last.Compare(s.Last))
+	if c := r.First.Compare(s.First); c != 0 {
+		return c
+	}
+	return r.Last.Compare(s.Last)
 }
 
 // without cuts the block out of the range: nothing, one or two ranges are left.

@@ -301,7 +301,7 @@ func spellAddressRange(r Range) string {
 		return first.String()
 	}
 	for bits := range first.BitLen() {
-		if p, _ := first.Prefix(bits); p.Addr() == first && lastAddress(p) == last {
+		if p, _ := first.Prefix(bits); prefixRange(p) == r {
 			return p.String()
 		}
 	}

@@ -169,9 +169,13 @@ func (u *union) size() int {
 // cond is the condition of a normal union on a field of its kind; port is the
 // field that goes with an address.
 func (u *union) cond(f, port Field) Cond {
+	plain := u.ranges[anyTransport]
+	if len(plain) > 0 && u.size() == len(plain) && !u.unknown {
+		return In{f, plain}
+	}
 	var parts Any
-	if ranges := u.ranges[anyTransport]; len(ranges) > 0 {
-		parts = append(parts, In{f, ranges})
+	if len(plain) > 0 {
+		parts = append(parts, In{f, plain})
 	}
 	var tests []portTest
 	for _, t := range []transport{tcp, udp} {

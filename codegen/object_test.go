@@ -170,14 +170,40 @@ func TestReadObjectGrowth(t *testing.T) {
 	require.EqualError(t, err, "x.o: damaged object: 3000 programs over 9000 instructions are too many")
 }
 
+// peerObjects are what clang 19 made of tests/peers, without debug information.
+func peerObjects(t testing.TB) map[string][]byte {
+	names, err := filepath.Glob("testdata/objects/*.o")
+	require.NoError(t, err)
+	require.NotEmpty(t, names)
+	objects := map[string][]byte{}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		require.NoError(t, err)
+		objects[filepath.Base(name)] = data
+	}
+	return objects
+}
+
+func TestReadPeerObjects(t *testing.T) {
+	for name, data := range peerObjects(t) {
+		t.Run(name, func(t *testing.T) {
+			p, err := ReadObject(name, data)
+			require.NoError(t, err)
+			text, err := json.MarshalIndent(p.Describe(), "", "  ")
+			require.NoError(t, err)
+			requireGolden(t, filepath.Join("objects", strings.TrimSuffix(name, ".o")+".json"), append(text, '\n'))
+			for n := range data {
+				_, err := ReadObject(name, data[:n])
+				require.Error(t, err, "first %d bytes", n)
+			}
+		})
+	}
+}
+
 func FuzzReadObject(f *testing.F) {
 	f.Add(objectOf(f, sampleProgram()))
 	f.Add(objectOf(f, forLinux(sampleProgram())))
-	objects, err := filepath.Glob("testdata/objects/*.o")
-	require.NoError(f, err)
-	for _, name := range objects {
-		data, err := os.ReadFile(name)
-		require.NoError(f, err)
+	for _, data := range peerObjects(f) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

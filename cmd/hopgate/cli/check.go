@@ -23,6 +23,7 @@ wrong or doubtful. It prints nothing when all is well.`,
 	asJSON := cmd.Flags().Bool("json", false, "print the findings as a JSON array")
 	cmd.RunE = run(func(paths []string) error {
 		found := lang.Diagnostics{}
+		var policies []*compiler.Policy
 		failed := false
 		for _, path := range paths {
 			policy, err := load(path, &compiler.Options{Bind: bind})
@@ -34,6 +35,7 @@ wrong or doubtful. It prints nothing when all is well.`,
 				return err
 			default:
 				more = policy.Warnings
+				policies = append(policies, policy)
 				failed = failed || *strict && len(more) > 0
 			}
 			found = append(found, more...)
@@ -48,7 +50,7 @@ wrong or doubtful. It prints nothing when all is well.`,
 		if failed {
 			return errSaid
 		}
-		return nil
+		return bind.check(policies...)
 	})
 	return cmd
 }

@@ -31,6 +31,9 @@ listings to standard output.`,
 		if err != nil {
 			return err
 		}
+		if err := bind.check(policy); err != nil {
+			return err
+		}
 		c.print(policy.Warnings)
 		opts := &codegen.Options{NoCounters: *noCounters}
 		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {

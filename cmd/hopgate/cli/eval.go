@@ -36,6 +36,9 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 		if err != nil {
 			return err
 		}
+		if err := bind.check(policy); err != nil {
+			return err
+		}
 		c.noteEnforced(args[0], policy)
 		policy = policy.Enforced()
 		decide := referenceEngine(policy)

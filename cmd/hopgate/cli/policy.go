@@ -50,6 +50,17 @@ func bindFlag(cmd *cobra.Command) bindings {
 	return b
 }
 
+// check reports a binding of a name that none of the policies has.
+func (b bindings) check(policies ...*compiler.Policy) error {
+	for _, name := range slices.Sorted(maps.Keys(b)) {
+		has := func(i *compiler.NamedInterface) bool { return i.Name == name }
+		if !slices.ContainsFunc(policies, func(p *compiler.Policy) bool { return slices.ContainsFunc(p.Interfaces, has) }) {
+			return misuse{fmt.Errorf("--bind: no policy has an interface `%s`", name)}
+		}
+	}
+	return nil
+}
+
 // load reads and checks a policy. Its errors are lang.Diagnostics.
 func load(path string, opts *compiler.Options) (*compiler.Policy, error) {
 	text, err := readFile(path)

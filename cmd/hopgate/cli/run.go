@@ -25,6 +25,9 @@ object a line, as for eval --requests. It must be named: run never falls back to
 		if err != nil {
 			return err
 		}
+		if err := bind.check(policy); err != nil {
+			return err
+		}
 		c.print(policy.Warnings)
 		if hook.value == "auto" {
 			return errors.New("this build of hopgate has no hook for this host; --hook inprocess answers requests in this process")

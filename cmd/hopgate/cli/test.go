@@ -23,6 +23,7 @@ own.`,
 	asJSON := cmd.Flags().Bool("json", false, "print the results as a JSON array")
 	cmd.RunE = run(func(paths []string) error {
 		results := []testResult{}
+		var policies []*compiler.Policy
 		failed := false
 		for _, path := range paths {
 			policy, err := load(path, &compiler.Options{Bind: bind, BindAll: true})
@@ -31,6 +32,7 @@ own.`,
 				failed = true
 				continue
 			}
+			policies = append(policies, policy)
 			c.noteEnforced(path, policy)
 			more := runTests(policy)
 			bad := 0
@@ -56,7 +58,7 @@ own.`,
 		if failed {
 			return errSaid
 		}
-		return nil
+		return bind.check(policies...)
 	})
 	return cmd
 }

@@ -43,6 +43,7 @@ func Check(file *lang.File, opts *Options) (*Policy, error) {
 	}
 	l := loader{checker: c, seen: map[string]bool{}}
 	l.load(file)
+	c.checkIDs(file)
 	c.header(file)
 	for _, f := range l.files {
 		c.settings(file, f)

@@ -43,10 +43,12 @@ const inventedType = 0xfffe
 
 func (c *checker) declareNames(f *lang.File) {
 	for _, i := range f.Interfaces {
+		c.within = "interface `" + i.Name.Text + "`"
 		if !c.declared(i.Name) {
 			c.declareInterface(i)
 		}
 	}
+	c.within = ""
 	for _, s := range f.Sets {
 		if c.declared(s.Name) {
 			continue

@@ -2,11 +2,13 @@ package compiler
 
 import "github.com/hopgate/hopgate/lang"
 
-// The codes of what Check finds. Two more are lang's, for the same mistakes
-// found later: empty and limit.
+// The codes of what Check finds. The first are lang's, for the same mistakes found
+// later or in a tree that was not parsed.
 const (
-	codeEmpty = "empty"
-	codeLimit = "limit"
+	codeBadID          = "bad-id"
+	codeEmpty          = "empty"
+	codeLimit          = "limit"
+	codeMissingVerdict = "missing-key"
 
 	codeUnknownField      = "unknown-field"
 	codeFieldNotInHook    = "field-not-in-hook"

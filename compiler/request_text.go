@@ -101,7 +101,7 @@ func (p *Policy) givenEnds(r *Request) []Given {
 		unspecified = netip.IPv6Unspecified()
 	}
 	list := []Given{{"remote", endText(r.Remote)}}
-	if r.Local.Addr().Unmap() != unspecified {
+	if local := r.Local.Addr().Unmap(); local.IsValid() && local != unspecified {
 		return append(list, Given{"local", endText(r.Local)})
 	}
 	if r.Local.Port() != 0 {
@@ -112,11 +112,11 @@ func (p *Policy) givenEnds(r *Request) []Given {
 
 // endText is `ip:port`, or `ip` for port 0.
 func endText(end netip.AddrPort) string {
-	end = netip.AddrPortFrom(end.Addr().Unmap(), end.Port())
+	addr := AddressValue(end.Addr()).Address()
 	if end.Port() == 0 {
-		return end.Addr().String()
+		return addr.String()
 	}
-	return end.String()
+	return netip.AddrPortFrom(addr, end.Port()).String()
 }
 
 // RequestText writes the request as a test or --given has it:

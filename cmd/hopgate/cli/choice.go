@@ -25,11 +25,15 @@ func (c *choice) Set(word string) error {
 	return nil
 }
 
-// choiceFlag adds a flag that takes one of the words; the first is the default.
+// choiceFlag adds a flag that takes one of the words; the first is the default, or
+// "" for none.
 func choiceFlag(cmd *cobra.Command, name, usage string, allowed ...string) *choice {
 	c := &choice{value: allowed[0], allowed: allowed}
+	if c.value == "" {
+		c.allowed = allowed[1:]
+	}
 	cmd.Flags().Var(c, name, usage)
-	err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
+	err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {
 		panic(err) // the flag was added above
 	}

@@ -123,6 +123,9 @@ func (c *console) rootCommand() *cobra.Command {
 		c.compileCommand(),
 		c.inspectCommand(),
 		c.runCommand(),
+		c.fmtCommand(),
+		c.explainCommand(),
+		c.schemaCommand(),
 	)
 	return root
 }

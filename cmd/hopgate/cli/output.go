@@ -11,6 +11,9 @@ import (
 // go to a temporary file beside it, which is renamed at the end. An existing file
 // is replaced and keeps its permissions.
 func writeFile(path string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // the link stays
+	}
 	old, statErr := os.Stat(path)
 	if statErr == nil && !old.Mode().IsRegular() {
 		return writeDevice(path, write) // such as /dev/stdout

@@ -123,8 +123,8 @@ func (d *Diagram) Decide(r *Request) Decision {
 	if r.Family() == 6 {
 		g = &d.IPv6
 	}
-	rule := len(d.Policy.Rules)
-	for _, root := range g.Trees {
+	rule := g.walk(g.Trees[0], r)
+	for _, root := range g.Trees[1:] {
 		rule = min(rule, g.walk(root, r))
 	}
 	return d.Policy.decision(rule, g.walk(g.Audit, r))

@@ -1,9 +1,7 @@
 package compiler
 
 import (
-	"cmp"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/hopgate/hopgate/lang"
@@ -32,8 +30,13 @@ func Compile(p *Policy, opts *CompileOptions) (*Diagram, error) {
 		}
 	}
 	d := &Diagram{Policy: p}
-	d.IPv4 = compileGraph(p, opts, false)
-	d.IPv6 = compileGraph(p, opts, true)
+	var err error
+	if d.IPv4, err = compileGraph(p, opts, false); err != nil {
+		return nil, err
+	}
+	if d.IPv6, err = compileGraph(p, opts, true); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -51,225 +54,173 @@ func unbound(p *Policy) (ds lang.Diagnostics) {
 	return ds
 }
 
-func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) Graph {
-	none := leaf(len(p.Rules))
-	merged := map[lang.Verdict]ref{p.Default: none}
-	var enforce, audit []int
-	then := make([]ref, len(p.Rules))
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		then[i] = leaf(i)
+// compileGraph builds the trees of one address family: a tree for each group of
+// rules, or a single tree if that is hardly larger.
+func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
+	g := newGraphBuilder(p, ipv6)
+	best, ok := g.forest(opts.MergeRules, g.groups(), maxKids)
+	if !ok {
+		return Graph{}, lang.Diagnostics{{
+			Code:    codeLimit,
+			Message: fmt.Sprintf("policy `%s` needs a diagram of more than %d intervals", p.Name, maxKids),
+			Hint:    "split the policy, or use larger prefixes and ranges",
+		}}
+	}
+	if len(best.roots) > 1 {
+		if single, ok := g.forest(opts.MergeRules, [][]int32{g.all()}, len(best.kids)*5/4+64); ok {
+			best = single
+		}
+	}
+	audit := leaf(len(p.Rules))
+	for i, r := range slices.Backward(p.Rules) {
 		if r.Audit {
-			audit = append(audit, i)
-			continue
-		}
-		enforce = append(enforce, i)
-		if opts.MergeRules && !r.Log {
-			if _, ok := merged[r.Verdict]; !ok {
-				merged[r.Verdict] = leaf(i)
-			}
-			then[i] = merged[r.Verdict]
+			audit = g.chain(best.store, r.Cond, p.matchesUnknown(r.Verdict), leaf(i), audit)
 		}
 	}
-	if opts.MergeRules && len(audit) > 0 {
-		// Whether an audit rule comes before the deciding one must stay visible.
-		for i := range then {
-			then[i] = leaf(i)
-		}
-	}
-	g := graphBuilder{policy: p, ipv6: ipv6, then: then, out: newStore()}
-	vars, weight := variables(p, ipv6)
-	g.vars = vars
-	g.chooseOrders(weight)
-	return g.graph([]ref{g.build(enforce, none)}, g.build(audit, none))
+	return g.graph(best, audit), nil
 }
 
-// graphBuilder builds the diagram of a policy for one address family.
+// maxKids bounds the memory that a diagram takes, to about a gigabyte.
+const maxKids = 1 << 25
+
+// graphBuilder builds the trees of a policy for one address family.
 type graphBuilder struct {
 	policy *Policy
-	ipv6   bool
-	then   []ref // by rule: its leaf
-	vars   []Var // what the policy tests; a level of out is an index here
-	orders []*order
-	out    *store
+	vars   []Var // what the policy tests; levels of diagrams are indices here
+	conds  conditions
+	boxes  []box // of all enforced rules, in order
+	opaque []int // enforced rules that have too many boxes
 }
 
-// weight is how much a policy has to do with a variable.
-type weight struct {
-	rules int // rules that test it
-	cuts  int // bounds of ranges, over all rules
-}
-
-// build makes the diagram of the rules, in order, that leads on to rest where none
-// of them matches. An exact diagram can explode where ranges overlap in several
-// fields. Such a policy becomes a sequence of exact diagrams of a few rules each,
-// every one leading on to the next, so that size and time stay linear.
-func (g *graphBuilder) build(rules []int, rest ref) ref {
-	if r, ok := g.fitting(rules, rest); ok {
-		return r
+func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
+	g := &graphBuilder{policy: p, vars: variables(p, ipv6)}
+	g.conds = conditions{store: newStore(), ipv6: ipv6, levels: make(map[Var]int32, len(g.vars))}
+	for i, v := range g.vars {
+		g.conds.levels[v] = int32(i)
 	}
-	for size := 4; len(rules) > 0; {
-		size = min(size, len(rules))
-		r, ok := g.fitting(rules[len(rules)-size:], rest)
-		for !ok && size > 1 {
-			size = (size + 1) / 2
-			r, ok = g.fitting(rules[len(rules)-size:], rest)
-		}
-		for ok && size < len(rules) {
-			larger := min(2*size, len(rules))
-			merged, fits := g.fitting(rules[len(rules)-larger:], rest)
-			if !fits {
-				break
-			}
-			r, size = merged, larger
-		}
-		if !ok {
-			rule := &g.policy.Rules[rules[len(rules)-1]]
-			r = g.chain(rule.Cond, g.policy.matchesUnknown(rule.Verdict), g.then[rules[len(rules)-1]], rest)
-		}
-		rules, rest = rules[:len(rules)-size], r
-	}
-	return rest
-}
-
-// fitting builds the diagram of the rules with the order of variables that served
-// last, or else the first that gives less than some 16 kids a rule.
-func (g *graphBuilder) fitting(rules []int, rest ref) (ref, bool) {
-	limit := 16*len(rules) + 64
-	for i, o := range g.orders {
-		scratch := newStore()
-		if _, ok := g.merge(rules, rest, o, scratch, limit); ok {
-			copy(g.orders[1:i+1], g.orders[:i])
-			g.orders[0] = o
-			return g.merge(rules, rest, o, g.out, math.MaxInt)
-		}
-	}
-	return 0, false
-}
-
-// merge builds the exact diagram of the rules with one order of the variables. It
-// gives false when that takes more than limit kids, or too long.
-func (g *graphBuilder) merge(rules []int, rest ref, o *order, out *store, limit int) (ref, bool) {
-	m := &merger{conds: o.conds.store, order: o.vars, out: out, memo: map[uint64][]mergeState{}, limit: limit, budget: math.MaxInt}
-	if limit < math.MaxInt {
-		m.budget = 8 * limit
-	}
-	list := make([]clause, 0, len(rules)+1)
-	for _, i := range rules {
-		cond, ok := o.matches(g.policy, i)
-		if !ok {
-			return 0, false
-		}
-		if cond == isFalse {
+	for i := range p.Rules {
+		if p.Rules[i].Audit {
 			continue
 		}
-		list = append(list, clause{cond, g.then[i]})
-		if cond == isTrue {
-			break
+		boxes, ok := g.boxesOf(i)
+		if !ok {
+			g.opaque = append(g.opaque, i)
+			continue
+		}
+		g.boxes = append(g.boxes, boxes...)
+	}
+	return g
+}
+
+// all is the group of all boxes.
+func (g *graphBuilder) all() []int32 {
+	group := make([]int32, len(g.boxes))
+	for i := range group {
+		group[i] = int32(i)
+	}
+	return group
+}
+
+// trees are what a forest is made of.
+type trees struct {
+	*store
+	roots []ref
+}
+
+// forest builds one tree for each group of boxes. Opaque rules get one of their
+// own, which tests them one after the other. It gives false if that takes more
+// than limit kids.
+func (g *graphBuilder) forest(merge bool, groups [][]int32, limit int) (trees, bool) {
+	if len(g.opaque) > 0 {
+		groups = slices.DeleteFunc(groups, func(boxes []int32) bool { return len(boxes) == 0 })
+	}
+	single := len(groups) <= 1 && len(g.opaque) == 0
+	then := g.leaves(merge, single)
+	none := leaf(len(g.policy.Rules))
+	f := &forest{vars: g.vars, boxes: g.boxes, then: then, out: newStore()}
+	f.out.limit = limit
+	t := trees{store: f.out}
+	for _, boxes := range groups {
+		t.roots = append(t.roots, f.tree(boxes, none))
+	}
+	if len(g.opaque) > 0 {
+		rest := none
+		for _, i := range slices.Backward(g.opaque) {
+			r := &g.policy.Rules[i]
+			rest = g.chain(f.out, r.Cond, g.policy.matchesUnknown(r.Verdict), then[i], rest)
+		}
+		t.roots = append(t.roots, rest)
+	}
+	return t, !f.out.full
+}
+
+// leaves gives for each rule the leaf that stands for it. With merge that may be
+// another rule of the same verdict: in a single tree any such rule, in a forest,
+// where the lowest rule wins, the first of a run of them.
+func (g *graphBuilder) leaves(merge, single bool) []ref {
+	p := g.policy
+	then := make([]ref, len(p.Rules))
+	for i := range then {
+		then[i] = leaf(i)
+	}
+	if !merge || slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Audit }) {
+		return then
+	}
+	first := map[lang.Verdict]ref{p.Default: leaf(len(p.Rules))}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		switch {
+		case r.Log:
+		case single:
+			if _, ok := first[r.Verdict]; !ok {
+				first[r.Verdict] = leaf(i)
+			}
+			then[i] = first[r.Verdict]
+		case i > 0 && !p.Rules[i-1].Log && p.Rules[i-1].Verdict == r.Verdict:
+			then[i] = then[i-1]
 		}
 	}
-	return m.merge(append(list, clause{isTrue, rest}))
+	return then
 }
 
-// order is an order of the variables, with the rules' conditions in that order.
-type order struct {
-	vars  []int32 // indices into graphBuilder.vars
-	conds conditions
-	rules []ref // by rule; 0 where not yet made
-}
-
-func newOrder(all []Var, by []Var, ipv6 bool, rules int) *order {
-	o := &order{conds: conditions{store: newStore(), ipv6: ipv6, levels: make(map[Var]int32, len(by))}, rules: make([]ref, rules)}
-	// Node 0, so that 0 can stand for a condition not yet made.
-	o.conds.mk(math.MaxInt32-1, []uint64{0, 1}, []ref{isFalse, isTrue})
-	for i, v := range by {
-		o.conds.levels[v] = int32(i)
-		o.vars = append(o.vars, int32(slices.Index(all, v)))
-	}
-	return o
-}
-
-// matches is the diagram of "the rule matches", unless that is too large.
-func (o *order) matches(p *Policy, rule int) (ref, bool) {
-	if o.rules[rule] == 0 {
-		cuts := map[Var]int{}
-		countTests(p.Rules[rule].Cond, o.conds.ipv6, cuts)
-		limit := 1000
-		for _, n := range cuts {
-			limit += 8 * n
-		}
-		o.conds.limit = len(o.conds.kids) + limit
-		r := o.conds.cond(p.Rules[rule].Cond, p.matchesUnknown(p.Rules[rule].Verdict))
-		if o.conds.full {
-			o.conds.full = false
-			clear(o.conds.and)
-			clear(o.conds.not)
-			r = tooLarge
-		}
-		o.rules[rule] = r
-	}
-	return o.rules[rule], o.rules[rule] != tooLarge
-}
-
-// tooLarge stands for a condition whose diagram would be too large.
-const tooLarge ref = math.MinInt32
-
-// chain tests a condition part by part, as written: bigger than a diagram but
-// never more than linear in the condition.
-func (g *graphBuilder) chain(c Cond, maybe bool, yes, no ref) ref {
+// chain tests a condition part by part, as written, and leads to yes or no: larger
+// than a tree, but never more than linear in the condition.
+func (g *graphBuilder) chain(out *store, c Cond, maybe bool, yes, no ref) ref {
 	switch c := c.(type) {
 	case All:
 		for _, x := range slices.Backward(c) {
-			yes = g.chain(x, maybe, yes, no)
+			yes = g.chain(out, x, maybe, yes, no)
 		}
 		return yes
 	case Any:
 		for _, x := range slices.Backward(c) {
-			no = g.chain(x, maybe, yes, no)
+			no = g.chain(out, x, maybe, yes, no)
 		}
 		return no
 	case Not:
-		return g.chain(c.X, !maybe, no, yes)
+		return g.chain(out, c.X, !maybe, no, yes)
 	}
-	o := newOrder(g.vars, g.vars, g.ipv6, 0)
-	cond := o.conds.cond(c, maybe)
-	if cond == isFalse {
-		return no
-	}
-	m := &merger{conds: o.conds.store, order: o.vars, out: g.out, memo: map[uint64][]mergeState{}, limit: math.MaxInt, budget: math.MaxInt}
-	r, _ := m.merge([]clause{{cond, yes}, {isTrue, no}})
-	return r
-}
-
-// chooseOrders picks the orders of variables worth trying. The halves of an IPv6
-// address stay together.
-func (g *graphBuilder) chooseOrders(weight map[Var]weight) {
-	rules := func(a, b Var) int {
-		return cmp.Or(cmp.Compare(weight[b].rules, weight[a].rules), cmp.Compare(weight[b].cuts, weight[a].cuts))
-	}
-	cuts := func(a, b Var) int {
-		return cmp.Or(cmp.Compare(weight[b].cuts, weight[a].cuts), cmp.Compare(weight[b].rules, weight[a].rules))
-	}
-	reverse := func(compare func(a, b Var) int) func(a, b Var) int {
-		return func(a, b Var) int { return compare(b, a) }
-	}
-	var seen [][]Var
-	for _, compare := range []func(a, b Var) int{rules, reverse(rules), cuts, reverse(cuts)} {
-		by := slices.Clone(g.vars)
-		slices.SortStableFunc(by, func(a, b Var) int {
-			a.Part, b.Part = min(a.Part, High64), min(b.Part, High64)
-			return compare(a, b)
-		})
-		if !slices.ContainsFunc(seen, func(o []Var) bool { return slices.Equal(o, by) }) {
-			seen = append(seen, by)
-			g.orders = append(g.orders, newOrder(g.vars, by, g.ipv6, len(g.policy.Rules)))
+	var graft func(r ref) ref
+	graft = func(r ref) ref {
+		switch r {
+		case isFalse:
+			return no
+		case isTrue:
+			return yes
 		}
+		starts, kids := g.conds.node(r)
+		starts, kids = slices.Clone(starts), slices.Clone(kids)
+		for i := range kids {
+			kids[i] = graft(kids[i])
+		}
+		return out.mk(g.conds.nodes[r].level, starts, kids)
 	}
+	return graft(g.conds.cond(c, maybe))
 }
 
 // graph copies what the roots reach into a Graph, parents before kids.
-func (g *graphBuilder) graph(trees []ref, audit ref) Graph {
-	id := make([]NodeID, len(g.out.nodes))
+func (g *graphBuilder) graph(t trees, audit ref) Graph {
+	id := make([]NodeID, len(t.nodes))
 	var post []ref
 	var visit func(r ref)
 	visit = func(r ref) {
@@ -277,14 +228,14 @@ func (g *graphBuilder) graph(trees []ref, audit ref) Graph {
 			return
 		}
 		id[r] = 1
-		_, kids := g.out.node(r)
+		_, kids := t.node(r)
 		for _, k := range slices.Backward(kids) {
 			visit(k)
 		}
 		post = append(post, r)
 	}
 	visit(audit)
-	for _, r := range slices.Backward(trees) {
+	for _, r := range slices.Backward(t.roots) {
 		visit(r)
 	}
 	slices.Reverse(post)
@@ -298,12 +249,12 @@ func (g *graphBuilder) graph(trees []ref, audit ref) Graph {
 		return id[r]
 	}
 	graph := Graph{Audit: to(audit), Nodes: make([]Node, len(post))}
-	for _, r := range trees {
+	for _, r := range t.roots {
 		graph.Trees = append(graph.Trees, to(r))
 	}
 	for i, r := range post {
-		starts, kids := g.out.node(r)
-		n := Node{Var: g.vars[g.out.nodes[r].level], Starts: slices.Clone(starts), Kids: make([]NodeID, len(kids))}
+		starts, kids := t.node(r)
+		n := Node{Var: g.vars[t.nodes[r].level], Starts: slices.Clone(starts), Kids: make([]NodeID, len(kids))}
 		for j, k := range kids {
 			n.Kids[j] = to(k)
 		}

@@ -195,3 +195,10 @@ func (s *store) negation(a ref) ref {
 func (s *store) disjunction(a, b ref) ref {
 	return s.negation(s.conjunction(s.negation(a), s.negation(b)))
 }
+
+// forget goes on after the limit was reached: nothing built so far is relied on.
+func (s *store) forget() {
+	s.full, s.limit = false, 0
+	clear(s.and)
+	clear(s.not)
+}

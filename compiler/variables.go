@@ -3,19 +3,15 @@ package compiler
 import "slices"
 
 // variables lists what the policy's rules test in connections of one address
-// family, in a fixed order, and how much.
-func variables(p *Policy, ipv6 bool) ([]Var, map[Var]weight) {
-	seen := map[Var]weight{}
+// family, in a fixed order.
+func variables(p *Policy, ipv6 bool) []Var {
+	seen := map[Var]bool{}
 	for i := range p.Rules {
-		inRule := map[Var]int{}
-		countTests(p.Rules[i].Cond, ipv6, inRule)
-		for v, cuts := range inRule {
-			seen[v] = weight{seen[v].rules + 1, seen[v].cuts + cuts}
-		}
+		addVariables(p.Rules[i].Cond, ipv6, seen)
 	}
 	var vars []Var
 	add := func(v Var) {
-		if _, ok := seen[v]; ok {
+		if seen[v] {
 			vars = append(vars, v)
 		}
 	}
@@ -30,51 +26,63 @@ func variables(p *Policy, ipv6 bool) ([]Var, map[Var]weight) {
 			add(Var{Field: f, Interface: i})
 		}
 	}
-	return slices.Clip(vars), seen
+	return slices.Clip(vars)
 }
 
-// countTests adds up the bounds of ranges that a condition tests, by variable.
-func countTests(c Cond, ipv6 bool, cuts map[Var]int) {
+func addVariables(c Cond, ipv6 bool, seen map[Var]bool) {
 	switch c := c.(type) {
 	case All:
 		for _, x := range c {
-			countTests(x, ipv6, cuts)
+			addVariables(x, ipv6, seen)
 		}
 	case Any:
 		for _, x := range c {
-			countTests(x, ipv6, cuts)
+			addVariables(x, ipv6, seen)
 		}
 	case Not:
-		countTests(c.X, ipv6, cuts)
+		addVariables(c.X, ipv6, seen)
 	case Unknown:
-		cuts[Var{Field: c.Field}] += 2
+		seen[Var{Field: c.Field}] = true
 	case InSet:
-		cuts[Var{Field: c.Field, Set: c.Set}]++
-		countUnknown(c.Field, cuts)
+		seen[Var{Field: c.Field, Set: c.Set}] = true
+		seen[Var{Field: c.Field}] = seen[Var{Field: c.Field}] || len(c.Field.NotAvailable()) > 0
 	case IsInterface:
-		if c.Interface.Bound {
-			cuts[Var{Field: c.Field}] += 2
-			return
+		seen[Var{Field: c.Field}] = true
+		if !c.Interface.Bound {
+			seen[Var{Field: c.Field, Interface: c.Interface}] = true
 		}
-		cuts[Var{Field: c.Field, Interface: c.Interface}]++
-		countUnknown(c.Field, cuts)
 	case In:
 		switch {
 		case c.Field == Family:
 		case c.Field != RemoteAddress && c.Field != LocalAddress:
-			cuts[Var{Field: c.Field}] += 2 * len(c.Ranges)
+			seen[Var{Field: c.Field}] = true
 		case !ipv6:
-			cuts[Var{Field: c.Field, Part: Word32}] += 2 * len(within(c.Ranges, mapped, 0))
+			seen[Var{Field: c.Field, Part: Word32}] = true
 		default:
-			n := len(halves(c.Ranges))
-			cuts[Var{Field: c.Field, Part: High64}] += 2 * n
-			cuts[Var{Field: c.Field, Part: Low64}] += n
+			seen[Var{Field: c.Field, Part: High64}] = true
+			seen[Var{Field: c.Field, Part: Low64}] = true
 		}
 	}
 }
 
-func countUnknown(f Field, cuts map[Var]int) {
-	if len(f.NotAvailable()) > 0 {
-		cuts[Var{Field: f}]++
+// bounds counts the bounds of ranges in a condition.
+func bounds(c Cond) int {
+	n := 0
+	switch c := c.(type) {
+	case All:
+		for _, x := range c {
+			n += bounds(x)
+		}
+	case Any:
+		for _, x := range c {
+			n += bounds(x)
+		}
+	case Not:
+		n = bounds(c.X)
+	case In:
+		n = 2 * len(c.Ranges)
+	default:
+		n = 2
 	}
+	return n
 }

@@ -1,0 +1,145 @@
+package compiler
+
+import (
+	"cmp"
+	"slices"
+)
+
+// box is a conjunction of tests: one of the alternatives under which a rule matches.
+// Its sides are sorted by variable.
+type box struct {
+	rule  int32
+	sides []side
+}
+
+// side says that a variable, by its index in graphBuilder.vars, lies in ranges that
+// are sorted and disjoint.
+type side struct {
+	v      int32
+	ranges [][2]uint64
+}
+
+func (b *box) side(v int32) [][2]uint64 {
+	for i := range b.sides {
+		if b.sides[i].v == v {
+			return b.sides[i].ranges
+		}
+	}
+	return nil
+}
+
+// maxBoxes is how many boxes a rule may become; a rule that needs more is tested
+// part by part instead.
+const maxBoxes = 64
+
+// maxSides is how many variables the forest has bits for.
+const maxSides = 64
+
+// boxesOf gives the boxes that make up the condition of "the rule matches". They are
+// disjoint. It gives false when there are too many, or too many variables for a
+// box.
+func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
+	r := &g.policy.Rules[rule]
+	if len(g.vars) > maxSides {
+		return nil, false
+	}
+	g.conds.limit = len(g.conds.kids) + 1000 + 8*bounds(r.Cond)
+	cond := g.conds.cond(r.Cond, g.policy.matchesUnknown(r.Verdict))
+	if g.conds.full {
+		g.conds.forget()
+		return nil, false
+	}
+	g.conds.limit = 0
+	var boxes []box
+	var sides []side
+	var visit func(r ref) bool
+	visit = func(r ref) bool {
+		switch r {
+		case isFalse:
+			return true
+		case isTrue:
+			boxes = append(boxes, box{int32(rule), slices.Clone(sides)})
+			return len(boxes) <= maxBoxes
+		}
+		v := g.conds.nodes[r].level
+		starts, kids := g.conds.node(r)
+		for i, k := range kids {
+			if k == isFalse || slices.Contains(kids[:i], k) {
+				continue
+			}
+			sides = append(sides, side{v, intervalsTo(k, starts, kids, g.vars[v].Last())})
+			if !visit(k) {
+				return false
+			}
+			sides = sides[:len(sides)-1]
+		}
+		return true
+	}
+	ok := visit(cond)
+	return boxes, ok
+}
+
+// intervalsTo lists the intervals of a node that lead to a kid.
+func intervalsTo(k ref, starts []uint64, kids []ref, last uint64) [][2]uint64 {
+	var in [][2]uint64
+	for i := range kids {
+		if kids[i] != k {
+			continue
+		}
+		end := last
+		if i+1 < len(starts) {
+			end = starts[i+1] - 1
+		}
+		in = append(in, [2]uint64{starts[i], end})
+	}
+	return in
+}
+
+// groups divides the boxes among trees by which of the two most telling variables
+// they leave wide: a box that is wide in a variable would stand on both sides of
+// nearly every cut of it.
+func (g *graphBuilder) groups() [][]int32 {
+	cuts := make([][]uint64, len(g.vars))
+	for i := range g.boxes {
+		for _, s := range g.boxes[i].sides {
+			for _, r := range s.ranges {
+				cuts[s.v] = append(cuts[s.v], r[0], r[1])
+			}
+		}
+	}
+	telling := make([]int, len(g.vars))
+	for v := range cuts {
+		slices.Sort(cuts[v])
+		cuts[v] = slices.Compact(cuts[v])
+		telling[v] = v
+	}
+	slices.SortStableFunc(telling, func(a, b int) int { return cmp.Compare(len(cuts[b]), len(cuts[a])) })
+	telling = telling[:min(len(telling), 2)]
+	byWide := make([][]int32, 1<<len(telling))
+	for i := range g.boxes {
+		wide := 0
+		for bit, v := range telling {
+			if isWide(g.boxes[i].side(int32(v)), cuts[v]) {
+				wide |= 1 << bit
+			}
+		}
+		byWide[wide] = append(byWide[wide], int32(i))
+	}
+	groups := slices.DeleteFunc(byWide, func(g []int32) bool { return len(g) == 0 })
+	if len(groups) == 0 {
+		return [][]int32{nil}
+	}
+	slices.SortFunc(groups, func(a, b []int32) int { return cmp.Compare(a[0], b[0]) })
+	return groups
+}
+
+// isWide reports whether ranges reach over more than an eighth of the cuts of their
+// variable.
+func isWide(ranges [][2]uint64, cuts []uint64) bool {
+	if len(ranges) == 0 {
+		return true
+	}
+	from, _ := slices.BinarySearch(cuts, ranges[0][0])
+	to, _ := slices.BinarySearch(cuts, ranges[len(ranges)-1][1])
+	return 8*(to-from) > len(cuts)
+}

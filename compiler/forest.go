@@ -1,0 +1,307 @@
+package compiler
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// forest builds split trees over boxes. A tree halves the space of one variable
+// at a time until few boxes are left, and tells those apart exactly.
+type forest struct {
+	vars   []Var
+	boxes  []box
+	then   []ref // by rule: its leaf
+	out    *store
+	region [][2]uint64 // by variable: the part of the space a tree is looking at
+}
+
+// left is a box that meets the region, with the variables, as a bit set, of the
+// sides that do not hold in all of it.
+type left struct {
+	box   int32
+	sides uint64
+}
+
+// tree builds the tree of the boxes, sorted by rule. It leads to none where no box
+// holds.
+func (f *forest) tree(boxes []int32, none ref) ref {
+	f.region = make([][2]uint64, len(f.vars))
+	for i, v := range f.vars {
+		f.region[i] = [2]uint64{0, v.Last()}
+	}
+	list := make([]left, 0, len(boxes))
+	for _, b := range boxes {
+		l := left{box: b}
+		for _, s := range f.boxes[b].sides {
+			l.sides |= 1 << s.v
+		}
+		list = append(list, l)
+	}
+	return f.split(list, none)
+}
+
+// Found by trying: larger lists or limits make smaller trees of address rules and
+// larger ones of rules that overlap in everything.
+const (
+	small = 12 // boxes that are told apart without a further cut, where that takes few kids
+	worst = 3  // a cut's cost for each box, of 2 to 4, beyond which it is not made
+)
+
+// sides is about how many kids it takes to test the boxes one after the other.
+func (f *forest) sides(list []left) int {
+	n := 0
+	for _, l := range list {
+		for _, s := range f.boxes[l.box].sides {
+			if l.sides>>s.v&1 != 0 {
+				n += 1 + 2*len(s.ranges)
+			}
+		}
+	}
+	return n
+}
+
+// split builds the tree of the boxes in the region. Where no cut helps, it tests
+// one half of the boxes and then the other.
+func (f *forest) split(list []left, none ref) ref {
+	switch {
+	case len(list) == 0:
+		return none
+	case list[0].sides == 0:
+		return f.then[f.boxes[list[0].box].rule]
+	case f.out.full:
+		return none
+	}
+	if len(list) <= small {
+		if r, ok := f.exact(list, none, f.sides(list)); ok {
+			return r
+		}
+	}
+	if len(list) == 1 {
+		r, _ := f.exact(list, none, math.MaxInt)
+		return r
+	}
+	v, cut, ok := f.bestCut(list)
+	if !ok {
+		mid := len(list) / 2
+		return f.split(list[:mid], f.split(list[mid:], none))
+	}
+	whole := f.region[v]
+	f.region[v] = [2]uint64{whole[0], cut - 1}
+	low := f.split(f.restrict(list, v), none)
+	f.region[v] = [2]uint64{cut, whole[1]}
+	high := f.split(f.restrict(list, v), none)
+	f.region[v] = whole
+	return f.out.mk(v, []uint64{0, cut}, []ref{low, high})
+}
+
+// restrict keeps the boxes that meet the region, of which variable v has changed,
+// up to the first that holds in all of it.
+func (f *forest) restrict(list []left, v int32) []left {
+	kept := make([]left, 0, len(list))
+	for _, l := range list {
+		if l.sides>>v&1 != 0 {
+			switch meet(f.boxes[l.box].side(v), f.region[v]) {
+			case outside:
+				continue
+			case covers:
+				l.sides &^= 1 << v
+			}
+		}
+		kept = append(kept, l)
+		if l.sides == 0 {
+			break
+		}
+	}
+	return kept
+}
+
+type relation uint8
+
+const (
+	outside relation = iota
+	partly
+	covers
+)
+
+// meet says how sorted ranges lie to an interval.
+func meet(ranges [][2]uint64, in [2]uint64) relation {
+	i, _ := slices.BinarySearchFunc(ranges, in[0], func(r [2]uint64, v uint64) int { return cmp.Compare(r[1], v) })
+	switch {
+	case i == len(ranges) || ranges[i][0] > in[1]:
+		return outside
+	case ranges[i][0] <= in[0] && in[1] <= ranges[i][1]:
+		return covers
+	}
+	return partly
+}
+
+// bestCut finds the variable and the value at which a cut leaves the fewest boxes
+// on both sides, above all on the larger one. It gives false where no cut helps.
+func (f *forest) bestCut(list []left) (v int32, cut uint64, ok bool) {
+	best := worst * len(list)
+	var firsts, lasts []uint64
+	for u := range int32(len(f.vars)) {
+		firsts, lasts = firsts[:0], lasts[:0]
+		in := f.region[u]
+		for _, l := range list {
+			if l.sides>>u&1 == 0 {
+				continue
+			}
+			ranges := f.boxes[l.box].side(u)
+			firsts = append(firsts, max(ranges[0][0], in[0]))
+			lasts = append(lasts, min(ranges[len(ranges)-1][1], in[1]))
+		}
+		if len(firsts) == 0 {
+			continue
+		}
+		slices.Sort(firsts)
+		slices.Sort(lasts)
+		wide := len(list) - len(firsts)
+		try := func(c uint64) {
+			below, _ := slices.BinarySearch(firsts, c)
+			above, _ := slices.BinarySearch(lasts, c)
+			below, above = wide+below, len(list)-above
+			if cost := 2*max(below, above) + below + above; cost < best {
+				best, v, cut, ok = cost, u, c, true
+			}
+		}
+		step := 1 + len(firsts)/256
+		for i := 0; i < len(firsts); i += step {
+			if firsts[i] > in[0] {
+				try(firsts[i])
+			}
+			if lasts[i] < in[1] {
+				try(lasts[i] + 1)
+			}
+		}
+	}
+	return v, cut, ok
+}
+
+// exact tells the boxes apart by eliminating one variable after another, at each
+// step the one that leaves the least. It gives false when that takes more than
+// limit kids.
+func (f *forest) exact(list []left, none ref, limit int) (ref, bool) {
+	e := &elimination{forest: f, none: none, left: limit, memo: map[uint64][]eliminated{}}
+	r := e.build(list)
+	return r, e.left >= 0
+}
+
+type elimination struct {
+	*forest
+	none ref
+	left int // kids there may still be
+	memo map[uint64][]eliminated
+}
+
+type eliminated struct {
+	list   []left
+	result ref
+}
+
+func (e *elimination) build(list []left) ref {
+	switch {
+	case len(list) == 0:
+		return e.none
+	case list[0].sides == 0:
+		return e.then[e.boxes[list[0].box].rule]
+	case e.left < 0:
+		return e.none
+	}
+	h := uint64(len(list))
+	for _, l := range list {
+		h = mix(h ^ uint64(l.box)<<32 ^ l.sides)
+	}
+	for _, m := range e.memo[h] {
+		if slices.Equal(m.list, list) {
+			return m.result
+		}
+	}
+	v, starts := e.choose(list)
+	kids := make([]ref, len(starts))
+	e.left -= len(starts)
+	for i, start := range starts {
+		last := e.region[v][1]
+		if i+1 < len(starts) {
+			last = starts[i+1] - 1
+		}
+		kids[i] = e.build(e.within(list, v, [2]uint64{start, last}))
+	}
+	starts[0] = 0
+	r := e.out.mk(v, starts, kids)
+	e.memo[h] = append(e.memo[h], eliminated{list, r})
+	return r
+}
+
+// choose picks the variable whose intervals have the fewest boxes in all, and
+// gives the starts of the intervals within the region.
+func (e *elimination) choose(list []left) (int32, []uint64) {
+	var all uint64
+	for _, l := range list {
+		all |= l.sides
+	}
+	best, bestVar := 0, int32(-1)
+	var bestStarts []uint64
+	for ; all != 0; all &= all - 1 {
+		v := int32(bits.TrailingZeros64(all))
+		starts := e.starts(list, v)
+		cost := 0
+		for i, start := range starts {
+			last := e.region[v][1]
+			if i+1 < len(starts) {
+				last = starts[i+1] - 1
+			}
+			for _, l := range list {
+				if l.sides>>v&1 == 0 || meet(e.boxes[l.box].side(v), [2]uint64{start, last}) != outside {
+					cost++
+				}
+			}
+		}
+		cost = 4*cost + len(starts)
+		if bestVar < 0 || cost < best {
+			best, bestVar, bestStarts = cost, v, starts
+		}
+	}
+	return bestVar, bestStarts
+}
+
+// starts lists where the boxes' ranges of a variable begin and end in the region.
+func (e *elimination) starts(list []left, v int32) []uint64 {
+	in := e.region[v]
+	starts := []uint64{in[0]}
+	for _, l := range list {
+		if l.sides>>v&1 == 0 {
+			continue
+		}
+		for _, r := range e.boxes[l.box].side(v) {
+			if in[0] < r[0] && r[0] <= in[1] {
+				starts = append(starts, r[0])
+			}
+			if in[0] <= r[1] && r[1] < in[1] {
+				starts = append(starts, r[1]+1)
+			}
+		}
+	}
+	slices.Sort(starts)
+	return slices.Compact(starts)
+}
+
+// within keeps the boxes that hold in an interval of v between their bounds.
+func (e *elimination) within(list []left, v int32, in [2]uint64) []left {
+	var kept []left
+	for _, l := range list {
+		if l.sides>>v&1 != 0 {
+			if meet(e.boxes[l.box].side(v), in) == outside {
+				continue
+			}
+			l.sides &^= 1 << v
+		}
+		kept = append(kept, l)
+		if l.sides == 0 {
+			break
+		}
+	}
+	return kept
+}

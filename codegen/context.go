@@ -6,12 +6,42 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 )
 
-// connection says where a program finds the connection it judges.
+// connection says where a program finds the connection it judges: at offsets from
+// a register. The network context is on the stack, once it has been asked for.
 type connection struct {
-	hook compiler.Hook
-	// ipv4 is where an IPv4 address stands in the address: 0, or 12 in a program
-	// for IPv6 that looks at an IPv4-mapped one.
-	ipv4 int16
+	base          asm.Register
+	remote, local end
+	ipv4          int16 // where an IPv4 address stands in an address
+	whole         bool  // addresses have 16 bytes in both families
+	protocol      int16 // u32
+	compartment   int16 // u32, or absent: 0
+	luid          int16 // u64 of the local interface, or absent: the next hop's
+}
+
+// absent is the offset of what a program is not shown.
+const absent = -1
+
+// sockAddr is the connection in the context of eBPF for Windows.
+func sockAddr(hook compiler.Hook) connection {
+	c := connection{
+		base:        regContext,
+		remote:      end{SockAddrUserIP, SockAddrUserPort},
+		local:       end{SockAddrMsgSrcIP, SockAddrMsgSrcPort},
+		protocol:    SockAddrProtocol,
+		compartment: SockAddrCompartment,
+		luid:        SockAddrInterface,
+	}
+	if hook == compiler.Accept {
+		c.remote, c.local = c.local, c.remote
+	}
+	return c
+}
+
+// mapped is the connection as a program sees it that looks at an IPv4-mapped
+// address.
+func (c connection) mapped() connection {
+	c.ipv4 = 12
+	return c
 }
 
 // Registers with a fixed meaning. r0 to r5 die at each call.
@@ -25,20 +55,21 @@ const (
 )
 
 // fromContext reports whether the value comes with the network context.
-func fromContext(f compiler.Field) bool {
+func (c connection) fromContext(f compiler.Field) bool {
 	switch f {
 	case compiler.InterfaceType, compiler.TunnelType, compiler.NextHop, compiler.SubInterface:
 		return true
+	case compiler.Interface:
+		return c.luid == absent
 	}
 	return false
 }
 
 // load puts a variable's value in host byte order into a register.
 func (c connection) load(v compiler.Var, dst asm.Register) asm.Instructions {
-	remote, local := sockAddrEnds(c.hook)
-	e := remote
+	e := c.remote
 	if v.Field == compiler.LocalAddress || v.Field == compiler.LocalPort {
-		e = local
+		e = c.local
 	}
 	plain := func(base asm.Register, offset int16, size asm.Size) asm.Instructions {
 		return asm.Instructions{asm.LoadMem(dst, base, offset, size)}
@@ -53,39 +84,56 @@ func (c connection) load(v compiler.Var, dst asm.Register) asm.Instructions {
 	case compiler.SubInterface:
 		return plain(regStack, stackContext+NetworkContextSubInterface, asm.Word)
 	case compiler.Interface:
-		return plain(regContext, SockAddrInterface, asm.DWord)
+		if c.luid == absent {
+			return plain(regStack, stackContext+NetworkContextNextHop, asm.DWord)
+		}
+		return plain(c.base, c.luid, asm.DWord)
 	case compiler.Protocol:
-		return plain(regContext, SockAddrProtocol, asm.Word)
+		return plain(c.base, c.protocol, asm.Word)
 	case compiler.Compartment:
-		return plain(regContext, SockAddrCompartment, asm.Word)
+		if c.compartment == absent {
+			return asm.Instructions{asm.Mov.Imm(dst, 0)}
+		}
+		return plain(c.base, c.compartment, asm.Word)
 	case compiler.RemotePort, compiler.LocalPort:
-		return append(plain(regContext, e.port, asm.Half), asm.HostTo(asm.BE, dst, asm.Half))
+		return append(plain(c.base, e.port, asm.Half), asm.HostTo(asm.BE, dst, asm.Half))
 	}
 	switch v.Part {
 	case compiler.Word32:
-		return append(plain(regContext, e.ip+c.ipv4, asm.Word), asm.HostTo(asm.BE, dst, asm.Word))
+		return append(plain(c.base, e.ip+c.ipv4, asm.Word), asm.HostTo(asm.BE, dst, asm.Word))
 	case compiler.High64:
-		return loadHalf(dst, e.ip)
+		return c.loadHalf(dst, e.ip)
 	}
-	return loadHalf(dst, e.ip+8)
+	return c.loadHalf(dst, e.ip+8)
 }
 
-// loadHalf loads half an IPv6 address. The address at offset 4 of the context is
-// not aligned to 8 bytes, so that it takes two loads; regConst is scratch there.
-func loadHalf(dst asm.Register, offset int16) asm.Instructions {
+// loadHalf loads half an IPv6 address. One that is not aligned to 8 bytes, as at
+// offset 4 of a sock_addr, takes two loads; regConst is scratch there.
+func (c connection) loadHalf(dst asm.Register, offset int16) asm.Instructions {
 	if offset%8 == 0 {
 		return asm.Instructions{
-			asm.LoadMem(dst, regContext, offset, asm.DWord),
+			asm.LoadMem(dst, c.base, offset, asm.DWord),
 			asm.HostTo(asm.BE, dst, asm.DWord),
 		}
 	}
 	return asm.Instructions{
-		asm.LoadMem(dst, regContext, offset, asm.Word),
-		asm.LoadMem(regConst, regContext, offset+4, asm.Word),
+		asm.LoadMem(dst, c.base, offset, asm.Word),
+		asm.LoadMem(regConst, c.base, offset+4, asm.Word),
 		asm.LSh.Imm(regConst, 32),
 		asm.Or.Reg(dst, regConst),
 		asm.HostTo(asm.BE, dst, asm.DWord),
 	}
+}
+
+// copyWords copies bytes of the connection to the stack, a word at a time.
+func (c connection) copyWords(to, from, n int16) asm.Instructions {
+	var code asm.Instructions
+	for i := int16(0); i < n; i += 4 {
+		code = append(code,
+			asm.LoadMem(regValue, c.base, from+i, asm.Word),
+			asm.StoreMem(regStack, to+i, regValue, asm.Word))
+	}
+	return code
 }
 
 // bits is the width of a variable's value in its register.

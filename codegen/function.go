@@ -10,18 +10,14 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// Helpers of eBPF for Windows (ebpf_structs.h).
-const (
-	helperMapLookup     = 1
-	helperRingbufOutput = 11
-	helperPidTgid       = 19
-)
-
 // function is one entry point in the making.
 type function struct {
 	diagram  *compiler.Diagram
 	policy   *compiler.Policy
-	ipv6     bool // the entry point for IPv6
+	target   Target
+	ipv6     bool // addresses are IPv6 ones, possibly IPv4-mapped
+	sees     connection
+	context  asm.Instruction // asks for the network context: r1 the context, r2 the buffer, r3 its size
 	counters bool
 	events   bool
 	audit    bool
@@ -29,11 +25,14 @@ type function struct {
 
 	settled blockID // r9, and with audit rules r8, hold the outcome
 	broken  blockID // something that cannot be: deny
+
+	// undecided leaves the decision to a later stage.
+	undecided blockID
 }
 
 func newFunction(d *compiler.Diagram, ipv6 bool, opts *Options) *function {
 	return &function{
-		diagram: d, policy: d.Policy, ipv6: ipv6,
+		diagram: d, policy: d.Policy, target: opts.Target, ipv6: ipv6, sees: sockAddr(d.Policy.Hook),
 		counters: !opts.NoCounters, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
 	}
 }
@@ -51,20 +50,9 @@ func (f *function) straight(next blockID, code ...asm.Instruction) blockID {
 // generate writes the entry point.
 func (f *function) generate() (asm.Instructions, error) {
 	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, int32(lang.Deny)))
-	f.settled = f.settle()
-	hook := f.policy.Hook
-	entry := noBlock
-	switch {
-	case !f.ipv6:
-		entry = f.body(&f.diagram.IPv4, connection{hook: hook})
-	case sameGraphs(f.diagram):
-		entry = f.body(&f.diagram.IPv6, connection{hook: hook})
-	default:
-		entry = f.splitMapped(
-			f.body(&f.diagram.IPv4, connection{hook: hook, ipv4: 12}),
-			f.body(&f.diagram.IPv6, connection{hook: hook}),
-		)
-	}
+	f.context = f.target.call(helperNetworkContext)
+	f.settled = f.settle(f.answerBlock())
+	entry := f.decide()
 	start := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
 	if f.events {
 		start = append(start, unknownContext(true)...)
@@ -72,16 +60,27 @@ func (f *function) generate() (asm.Instructions, error) {
 	return assemble(f.blocks, f.straight(entry, start...))
 }
 
+// decide goes to the code of the graph of the connection's family.
+func (f *function) decide() blockID {
+	switch {
+	case !f.ipv6:
+		return f.body(&f.diagram.IPv4, f.sees)
+	case sameGraphs(f.diagram):
+		return f.body(&f.diagram.IPv6, f.sees)
+	}
+	return f.splitMapped(f.body(&f.diagram.IPv4, f.sees.mapped()), f.body(&f.diagram.IPv6, f.sees))
+}
+
 // splitMapped goes to ipv4 for an IPv4-mapped remote address, else to ipv6.
 func (f *function) splitMapped(ipv4, ipv6 blockID) blockID {
-	remote, _ := sockAddrEnds(f.policy.Hook)
+	remote := f.sees.remote
 	prefix := f.add(block{
-		code:  asm.Instructions{asm.LoadMem(regValue, regContext, remote.ip+8, asm.Word), asm.HostTo(asm.BE, regValue, asm.Word)},
+		code:  asm.Instructions{asm.LoadMem(regValue, f.sees.base, remote.ip+8, asm.Word), asm.HostTo(asm.BE, regValue, asm.Word)},
 		jump:  jump{op: asm.JEq, dst: regValue, imm: 0xffff},
 		taken: ipv4, next: ipv6,
 	})
 	return f.add(block{
-		code:  loadHalf(regValue, remote.ip),
+		code:  f.sees.loadHalf(regValue, remote.ip),
 		jump:  jump{op: asm.JEq, wide: true, dst: regValue},
 		taken: prefix, next: ipv6,
 	})
@@ -152,7 +151,7 @@ func (b *body) chooseHomes() []home {
 			calls = true
 			continue
 		}
-		if !fromContext(v.Field) {
+		if !b.connection.fromContext(v.Field) {
 			if count[v]++; count[v] == 2 {
 				vars = append(vars, v)
 			}
@@ -220,7 +219,7 @@ func (b *body) node(p point) blockID {
 	if n.Var.Set != nil {
 		return b.membership(p, n)
 	}
-	if fromContext(n.Var.Field) && !p.read {
+	if b.connection.fromContext(n.Var.Field) && !p.read {
 		return b.readContext(p)
 	}
 	first := b.to(p, b.trees.lower(n))
@@ -268,18 +267,10 @@ func (b *body) readContext(p point) blockID {
 			asm.Mov.Reg(asm.R2, regStack),
 			asm.Add.Imm(asm.R2, stackContext),
 			asm.Mov.Imm(asm.R3, NetworkContextSize),
-			call(HelperNetworkContext),
+			b.context,
 		},
 		jump: jump{op: asm.JEq, dst: asm.R0}, taken: again, next: failed,
 	})
-}
-
-func call(helper uint32) asm.Instruction {
-	f, err := asm.BuiltinFuncForPlatform("windows", helper)
-	if err != nil {
-		panic(err)
-	}
-	return f.Call()
 }
 
 func loadMap(dst asm.Register, name string) asm.Instruction {
@@ -288,7 +279,7 @@ func loadMap(dst asm.Register, name string) asm.Instruction {
 
 // membership looks the value up in a dynamic set's map.
 func (b *body) membership(p point, n *compiler.Node) blockID {
-	if fromContext(n.Var.Field) && !p.read {
+	if b.connection.fromContext(n.Var.Field) && !p.read {
 		return b.readContext(p)
 	}
 	no := b.to(p, toNode(n.Kids[0]))
@@ -303,7 +294,7 @@ func (b *body) membership(p point, n *compiler.Node) blockID {
 		loadMap(asm.R1, SetMapName(n.Var.Set, ipv6)),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackKey),
-		call(helperMapLookup))
+		b.target.call(helperMapLookup))
 	return b.add(block{
 		code: code,
 		jump: jump{op: asm.JEq, wide: true, dst: asm.R0}, taken: b.broken, next: found,
@@ -315,15 +306,14 @@ func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
 	bytes := int16(setKeyBytes(f, ipv6))
 	code := asm.Instructions{storeImm(stackKey, int64(8*bytes), asm.Word)}
 	if f == compiler.RemoteAddress || f == compiler.LocalAddress {
-		remote, local := sockAddrEnds(c.hook)
-		from := remote.ip
+		from := c.remote.ip
 		if f == compiler.LocalAddress {
-			from = local.ip
+			from = c.local.ip
 		}
 		if !ipv6 {
 			from += c.ipv4
 		}
-		return append(code, copyWords(stackKey+4, from, bytes)...)
+		return append(code, c.copyWords(stackKey+4, from, bytes)...)
 	}
 	code = append(code, c.load(compiler.Var{Field: f}, regValue)...)
 	if bytes == 8 {
@@ -336,17 +326,6 @@ func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
 	return append(code,
 		asm.HostTo(asm.BE, regValue, asm.Word),
 		asm.StoreMem(regStack, stackKey+4, regValue, asm.Word))
-}
-
-// copyWords copies bytes of the context to the stack, a word at a time.
-func copyWords(to, from, n int16) asm.Instructions {
-	var code asm.Instructions
-	for i := int16(0); i < n; i += 4 {
-		code = append(code,
-			asm.LoadMem(regValue, regContext, from+i, asm.Word),
-			asm.StoreMem(regStack, to+i, regValue, asm.Word))
-	}
-	return code
 }
 
 // leafValue packs what is known of a rule once it has been found, so that the rest

@@ -1,7 +1,5 @@
 package codegen
 
-import "github.com/hopgate/hopgate/compiler"
-
 // Offsets and sizes in bytes of what the kernel shows a program. They stand here
 // and nowhere else.
 
@@ -98,16 +96,6 @@ var attachTypes = map[AttachType]struct{ section, guid string }{
 	AttachRecvAccept6:           {"cgroup/recv_accept6", "a82e37b4-aee7-11ec-9a30-18602489beee"},
 	AttachConnectAuthorization4: {"cgroup/connect_authorization4", "6076c13a-f04f-4ff8-8380-908553f22276"},
 	AttachConnectAuthorization6: {"cgroup/connect_authorization6", "54b0b6ed-432a-4674-8b27-8d9f5b40c675"},
-}
-
-// sockAddrEnds gives the offsets of the remote and the local end in the context.
-func sockAddrEnds(hook compiler.Hook) (remote, local end) {
-	src := end{SockAddrMsgSrcIP, SockAddrMsgSrcPort}
-	user := end{SockAddrUserIP, SockAddrUserPort}
-	if hook == compiler.Accept {
-		return src, user
-	}
-	return user, src
 }
 
 // end is where the context has one end of the connection.

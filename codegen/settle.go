@@ -8,9 +8,8 @@ import (
 )
 
 // settle is what every decision ends in, once regLeaf holds the rule: count it,
-// write its event, answer.
-func (f *function) settle() blockID {
-	next := f.answerBlock()
+// write its event, go on to next.
+func (f *function) settle(next blockID) blockID {
 	if f.events {
 		event := f.event(next)
 		next = f.add(block{
@@ -60,7 +59,7 @@ func (f *function) count(leaf asm.Register, next blockID) blockID {
 			loadMap(asm.R1, CountersMap),
 			asm.Mov.Reg(asm.R2, regStack),
 			asm.Add.Imm(asm.R2, stackKey),
-			call(helperMapLookup),
+			f.target.call(helperMapLookup),
 		},
 		jump: jump{op: asm.JEq, wide: true, dst: asm.R0}, taken: next, next: add,
 	})
@@ -83,7 +82,7 @@ func (f *function) event(next blockID) blockID {
 		b.code = append(b.code, asm.StoreMem(regStack, stackEvent+eventAnswer, asm.R1, asm.Byte))
 	}
 	b.storeImm(eventPad, asm.Byte, 0)
-	c := connection{hook: f.policy.Hook}
+	c := f.sees
 	for _, field := range []struct {
 		at   int16
 		f    compiler.Field
@@ -101,10 +100,9 @@ func (f *function) event(next blockID) blockID {
 	} {
 		b.store(field.at, field.size, c.load(compiler.Var{Field: field.f}, asm.R1)...)
 	}
-	remote, local := sockAddrEnds(f.policy.Hook)
-	b.address(eventRemote, remote.ip, f.ipv6)
-	b.address(eventLocal, local.ip, f.ipv6)
-	b.code = append(b.code, call(helperPidTgid))
+	b.address(eventRemote, c, c.remote.ip, f.ipv6)
+	b.address(eventLocal, c, c.local.ip, f.ipv6)
+	b.code = append(b.code, f.target.call(helperPidTgid))
 	b.code = append(b.code, asm.StoreMem(regStack, stackEvent+eventProcess, asm.R0, asm.DWord))
 	b.code = append(b.code,
 		loadMap(asm.R1, EventsMap),
@@ -112,7 +110,7 @@ func (f *function) event(next blockID) blockID {
 		asm.Add.Imm(asm.R2, stackEvent),
 		asm.Mov.Imm(asm.R3, EventSize),
 		asm.Mov.Imm(asm.R4, 0),
-		call(helperRingbufOutput))
+		f.target.call(helperRingbufOutput))
 	return f.straight(next, b.code...)
 }
 
@@ -130,12 +128,12 @@ func (b *eventWriter) storeImm(at int16, size asm.Size, value int64) {
 }
 
 // address writes 16 bytes in network order, IPv4 as IPv4-mapped.
-func (b *eventWriter) address(at, from int16, ipv6 bool) {
+func (b *eventWriter) address(at int16, c connection, from int16, ipv6 bool) {
 	if ipv6 {
-		b.code = append(b.code, copyWords(stackEvent+at, from, 16)...)
+		b.code = append(b.code, c.copyWords(stackEvent+at, from, 16)...)
 		return
 	}
 	b.storeImm(at, asm.DWord, 0)
 	b.storeImm(at+8, asm.Word, -0x10000) // 00 00 ff ff
-	b.code = append(b.code, copyWords(stackEvent+at+12, from, 4)...)
+	b.code = append(b.code, c.copyWords(stackEvent+at+12, from, 4)...)
 }

@@ -1,0 +1,42 @@
+package codegen
+
+import "github.com/cilium/ebpf/asm"
+
+// helper is a helper function that programs for several targets call.
+type helper uint8
+
+const (
+	helperMapLookup helper = iota
+	helperRingbufOutput
+	helperPidTgid
+	helperNetworkContext
+)
+
+// windowsNumbers are the numbers in eBPF for Windows (ebpf_structs.h,
+// ebpf_nethooks.h).
+var windowsNumbers = [...]uint32{
+	helperMapLookup:      1,
+	helperRingbufOutput:  11,
+	helperPidTgid:        HelperCurrentPidTgid,
+	helperNetworkContext: HelperNetworkContext,
+}
+
+// call calls a helper. On Linux the network context comes from a local function.
+func (t Target) call(h helper) asm.Instruction {
+	if t == Windows {
+		f, err := asm.BuiltinFuncForPlatform("windows", windowsNumbers[h])
+		if err != nil {
+			panic(err)
+		}
+		return f.Call()
+	}
+	switch h {
+	case helperMapLookup:
+		return asm.FnMapLookupElem.Call()
+	case helperRingbufOutput:
+		return asm.FnRingbufOutput.Call()
+	case helperPidTgid:
+		return asm.FnGetCurrentPidTgid.Call()
+	}
+	panic("codegen: no such helper on linux")
+}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -62,7 +63,8 @@ listings to standard output.`,
 	return cmd
 }
 
-// generate compiles a policy. Without counters nobody sees which of two like rules
+// generate compiles a policy. The hash is one of its meaning: the same for both
+// spellings, whatever interfaces are bound to. Without counters nobody sees which of two like rules
 // decided, so they may share code.
 func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program, *compiler.Diagram, error) {
 	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: opts.NoCounters})
@@ -70,17 +72,22 @@ func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program,
 		return nil, nil, err
 	}
 	program, err := codegen.Generate(diagram, opts)
-	return program, diagram, err
+	if err != nil {
+		return nil, nil, err
+	}
+	program.Build = codegen.Build{
+		Version:      version(),
+		PolicySHA256: fmt.Sprintf("%x", sha256.Sum256([]byte(policy.String()))),
+		Options:      []string{fmt.Sprintf("counters=%t", !opts.NoCounters)},
+	}
+	return program, diagram, nil
 }
 
 // describe says what compile made.
 func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) {
 	fmt.Fprintf(c.err, "policy %s: %d rules; diagram of %d nodes for IPv4 and %d for IPv6\n",
 		program.Policy, len(diagram.Policy.Rules), len(diagram.IPv4.Nodes), len(diagram.IPv6.Nodes))
-	for _, f := range program.Functions {
-		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, len(f.Instructions))
-	}
-	for _, m := range program.Maps {
-		fmt.Fprintf(c.err, "map %s: %s\n", m.Name, m.Type)
+	for _, f := range program.Describe().Functions {
+		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, f.Instructions)
 	}
 }

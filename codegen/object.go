@@ -62,9 +62,7 @@ func readObject(data []byte) (p *Program, err error) {
 	if len(spec.Programs) == 0 {
 		return nil, errors.New("no program in the object")
 	}
-	if p.Functions, err = o.functions(p.Target, spec.Programs); err != nil {
-		return nil, err
-	}
+	p.Functions = o.functions(p.Target, spec.Programs)
 	if p.Maps, err = o.maps(p.Target, spec.Maps); err != nil {
 		return nil, err
 	}
@@ -109,8 +107,7 @@ func (o *object) contents(s *elf.Section) []byte {
 }
 
 // windowsSections and sharedSections are prefixes of the sections that eBPF for
-// Windows knows (ebpf_ext's and netebpfext's section definitions); Linux has
-// the shared ones, too.
+// Windows knows; Linux has the shared ones, too.
 var (
 	windowsSections = []string{"bind", "cgroup/connect_authorization", "cgroup/recv_accept", "sample_ext", "xdp_test"}
 	sharedSections  = []string{"cgroup/connect4", "cgroup/connect6", "sockops", "xdp", textSection}
@@ -136,7 +133,7 @@ func (o *object) target() Target {
 
 // functions orders the programs, and the local functions of each, as the object
 // has them.
-func (o *object) functions(target Target, programs map[string]*ebpf.ProgramSpec) ([]Function, error) {
+func (o *object) functions(target Target, programs map[string]*ebpf.ProgramSpec) []Function {
 	var list []Function
 	for name, spec := range programs {
 		f := Function{Name: name, Section: spec.SectionName, Instructions: spec.Instructions}
@@ -154,7 +151,7 @@ func (o *object) functions(target Target, programs map[string]*ebpf.ProgramSpec)
 		list = append(list, f)
 	}
 	slices.SortFunc(list, func(a, b Function) int { return o.place[a.Name].compare(o.place[b.Name]) })
-	return list, nil
+	return list
 }
 
 // maps orders the maps as the object has them and gives them the target's types.

@@ -38,7 +38,10 @@ type MapDescription struct {
 
 // Describe gives the description of the program.
 func (p *Program) Describe() *Description {
-	d := &Description{Target: p.Target, Policy: p.Policy, Build: p.Build, Rules: p.Rules}
+	d := &Description{
+		Target: p.Target, Policy: p.Policy, Build: p.Build, Rules: p.Rules,
+		Functions: []FunctionDescription{}, Maps: []MapDescription{},
+	}
 	for i := range p.Functions {
 		f := &p.Functions[i]
 		fd := FunctionDescription{Name: f.Name, Section: f.Section, Instructions: f.Instructions.Size() / 8}

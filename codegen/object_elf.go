@@ -38,6 +38,9 @@ func openObject(data []byte) (*object, error) {
 			return nil, fmt.Errorf("damaged object: section `%s` %w", s.Name, err)
 		}
 	}
+	if f.Section(mapsSection) != nil && f.Section(".BTF") == nil {
+		return nil, errors.New("section `.maps` needs the types in `.BTF`: compile with -g")
+	}
 	if o.symbols, err = f.Symbols(); err != nil {
 		return nil, fmt.Errorf("damaged object: %w", err)
 	}

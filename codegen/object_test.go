@@ -121,7 +121,7 @@ func TestReadObjectErrors(t *testing.T) {
 		"large bss":        {section("license", func(s *elf.Section64) { s.Type, s.Size = uint32(elf.SHT_NOBITS), 1<<40 }), "damaged object: section `license` has 1099511627776 bytes; the limit is 67108864"},
 		"no code":          {section(".text", func(s *elf.Section64) { s.Flags = 0 }), "damaged or unsupported object: "},
 		"short code":       {section(".text", func(s *elf.Section64) { s.Size -= 8 }), "damaged object: symbol `deny` goes past the end of section `.text`"},
-		"no BTF":           {section(".BTF", func(s *elf.Section64) { s.Name = 0 }), "damaged or unsupported object: "},
+		"no BTF":           {section(".BTF", func(s *elf.Section64) { s.Name = 0 }), "section `.maps` needs the types in `.BTF`: compile with -g"},
 		"no symbols":       {section(".symtab", func(s *elf.Section64) { s.Type = uint32(elf.SHT_PROGBITS) }), "damaged object: "},
 		"bad record":       {record(`{"format":1`, `["format":1`), "section .hopgate: invalid character"},
 		"newer record":     {record(`{"format":1`, `{"format":2`), "section .hopgate: format 2; this hopgate reads 1"},

@@ -26,6 +26,7 @@ func (c *Comments) add(text string, atEnd bool) {
 type commented struct {
 	Span
 	*Comments
+	reach  int    // where the line after it begins
 	values []Word // of a set; each may have comments of its own
 }
 
@@ -53,10 +54,10 @@ func attachComments(file *File, comments []comment) {
 // takes gives the statement a comment that stands in it or at its end; another
 // it refuses.
 func (s commented) takes(c comment) bool {
-	line := s.Source.lineOf(c.start)
-	if c.start > s.End && s.Source.lineOf(s.End) != line {
+	if c.start >= s.reach {
 		return false
 	}
+	line := s.Source.lineOf(c.start)
 	after := sort.Search(len(s.values), func(i int) bool { return s.values[i].Start > c.start })
 	atEnd := !s.Source.blankBefore(c.start)
 	inside := c.start < s.End || after > 0 && s.values[after-1].End == s.End && s.Source.lineOf(s.Start) != line
@@ -76,7 +77,11 @@ func (f *File) commented() []commented {
 	var list []commented
 	add := func(at Span, c *Comments, values []Word) {
 		if at.Source == f.Source {
-			list = append(list, commented{at, c, values})
+			reach := len(f.Source.Text)
+			if line := f.Source.lineOf(at.End); line < len(f.Source.lines) {
+				reach = f.Source.lines[line]
+			}
+			list = append(list, commented{at, c, reach, values})
 		}
 	}
 	for _, s := range f.Imports {

@@ -126,7 +126,7 @@ var operators = [...]Op{
 func (p *parser) compare() (Expr, bool) {
 	start := p.tok.start
 	field := p.tok
-	if field.kind != word || p.atStatement() {
+	if field.kind != word || p.atNextStatement() {
 		p.unexpected("a condition")
 		return nil, false
 	}
@@ -210,7 +210,7 @@ func (p *parser) block(mayBeEmpty bool) ([]Word, bool) {
 
 func (p *parser) literal() (Word, bool) {
 	t := p.tok
-	if t.kind != word && t.kind != reference {
+	if t.kind != word && t.kind != reference || p.atNextStatement() {
 		d := p.unexpected("a value")
 		if t.kind == quoted {
 			d.Hint = "values are written without quotes"

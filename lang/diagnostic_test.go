@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,18 @@ func golden(t *testing.T, path string, got []byte) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
+	sameText(t, string(want), string(got))
+}
+
+// sameText requires two texts to be equal, and shows the first line that is not.
+func sameText(t testing.TB, want, got string) {
+	t.Helper()
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(w), len(g)) {
+		if i >= len(w) || i >= len(g) || w[i] != g[i] {
+			t.Fatalf("line %d:\nwant %q\n got %q", i+1, append(w, "(end)")[i], append(g, "(end)")[i])
+		}
+	}
 }
 
 // glob lists files of testdata and fails when there are none.

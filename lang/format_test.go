@@ -54,7 +54,7 @@ func TestFormat(t *testing.T) {
 					golden(t, filepath.Join("testdata/formatted", name), got)
 				}
 				again := parsed(t, lang.Syntax(to), got)
-				require.Equal(t, string(got), string(lang.Format(again, lang.Syntax(to))))
+				sameText(t, string(got), string(lang.Format(again, lang.Syntax(to))))
 				require.Equal(t, countComments(file.Source.Text), countComments(got), "comments are lost")
 			})
 		}

@@ -71,13 +71,11 @@ func (p *parser) expect(kind tokenKind, what string) (token, bool) {
 // the end of a statement is reported there, not at the beginning of the next.
 func (p *parser) unexpected(what string) *Diagnostic {
 	at, found := p.span(p.tok), "`"+shorten(p.tok.text)+"`"
-	end := p.lex.span(p.end, p.end)
-	nextLine := p.end > 0 && p.lex.source.lineOf(at.Start) > p.lex.source.lineOf(end.Start)
 	switch {
 	case p.tok.kind == endOfText:
-		at, found = end, "the end"
-	case nextLine && (p.atStatement() || p.tok.kind == closeBrace):
-		at, found = end, "the end of the statement"
+		at, found = p.lex.span(p.end, p.end), "the end"
+	case p.atNextStatement() || p.tok.kind == closeBrace && p.onNextLine():
+		at, found = p.lex.span(p.end, p.end), "the end of the statement"
 	case p.tok.kind == reference:
 		found = "`$" + shorten(p.tok.text) + "`"
 	case p.tok.kind == quoted:
@@ -197,6 +195,17 @@ func (p *parser) atStatement() bool {
 		return p.ahead.kind == openBrace
 	}
 	return p.ahead.kind == word && !(p.tok.text == "interface" && (p.ahead.text == "in" || p.ahead.text == "not"))
+}
+
+// atNextStatement reports whether a statement begins on a line of its own here:
+// what the current one still needs is missing.
+func (p *parser) atNextStatement() bool { return p.atStatement() && p.onNextLine() }
+
+// onNextLine reports whether the current token stands on another line than the
+// one before it.
+func (p *parser) onNextLine() bool {
+	lines := p.lex.source
+	return p.end > 0 && lines.lineOf(p.span(p.tok).Start) > lines.lineOf(p.lex.span(p.end, p.end).Start)
 }
 
 func (p *parser) unknownStatement() bool {
@@ -465,7 +474,7 @@ func (p *parser) id(what string) (Word, bool) {
 func (p *parser) verdict() (VerdictWord, bool) {
 	t := p.tok
 	v := VerdictWord{Span: p.span(t)}
-	if t.kind != word || p.at("if") || p.at("unless") || p.atStatement() {
+	if t.kind != word || p.at("if") || p.at("unless") || p.atNextStatement() {
 		p.unexpected("a verdict: " + orList(verdictWords[:]))
 		return v, false
 	}

@@ -22,7 +22,7 @@ import (
 func (ds Diagnostics) Render(w io.Writer, color bool) error {
 	out := bufio.NewWriter(w)
 	paint := func(code, s string) string {
-		if !color {
+		if !color || s == "" {
 			return s
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[m"

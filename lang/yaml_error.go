@@ -15,17 +15,15 @@ import (
 // on the first line with which the text up to there fails in the same way.
 func (d *document) syntaxError(err error) {
 	problem := problemOf(err)
-	line := d.source.lineOf(d.readUntilError())
-	for !d.failsBy(line, problem) && line < len(d.source.lines) {
-		line++
-	}
+	fails := d.failure(problem)
+	line := d.linesUntilError()
 	step := 1
-	for line-step >= 1 && d.failsBy(line-step, problem) {
+	for line-step >= 1 && fails(line-step) {
 		line -= step
 		step *= 2
 	}
 	for ; step >= 1; step /= 2 {
-		for line-step >= 1 && d.failsBy(line-step, problem) {
+		for line-step >= 1 && fails(line-step) {
 			line -= step
 		}
 	}
@@ -46,47 +44,52 @@ func problemOf(err error) string {
 	return problem
 }
 
-// readUntilError gives the offset up to which yaml.v3 reads before it fails.
-func (d *document) readUntilError() int {
-	r := &byteReader{text: d.source.Text}
+// linesUntilError gives the number of lines that yaml.v3 reads before it fails.
+func (d *document) linesUntilError() int {
+	r := &lineReader{rest: d.source.Text}
 	decoder := yaml.NewDecoder(r)
 	for {
 		var n yaml.Node
 		if decode(decoder, &n) != nil {
-			return r.at
+			return d.source.lineOf(max(0, len(d.source.Text)-len(r.rest)-1))
 		}
 	}
 }
 
-// byteReader hands out one byte a read, so that no more is read than is needed.
-type byteReader struct {
-	text []byte
-	at   int
-}
+// lineReader hands out no more than a line a read.
+type lineReader struct{ rest []byte }
 
-func (r *byteReader) Read(p []byte) (int, error) {
-	if r.at == len(r.text) {
+func (r *lineReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
 		return 0, io.EOF
 	}
-	p[0] = r.text[r.at]
-	r.at++
-	return 1, nil
+	n := bytes.IndexByte(r.rest, '\n') + 1
+	if n == 0 {
+		n = len(r.rest)
+	}
+	n = copy(p, r.rest[:n])
+	r.rest = r.rest[n:]
+	return n, nil
 }
 
-// failsBy reports whether the text up to and including the line has the problem.
-func (d *document) failsBy(line int, problem string) bool {
-	end := len(d.source.Text)
-	if line < len(d.source.lines) {
-		end = d.source.lines[line]
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(d.source.Text[:end]))
-	for {
-		var n yaml.Node
-		switch err := decode(decoder, &n); {
-		case errors.Is(err, io.EOF):
+// failure returns a function that reports whether the text up to and including a
+// line has the problem. After some megabytes of text it gives up and says no.
+func (d *document) failure(problem string) func(line int) bool {
+	budget := 4 << 20
+	return func(line int) bool {
+		end := len(d.source.Text)
+		if line < len(d.source.lines) {
+			end = d.source.lines[line]
+		}
+		if budget -= end; budget < 0 {
 			return false
-		case err != nil:
-			return problemOf(err) == problem
+		}
+		decoder := yaml.NewDecoder(bytes.NewReader(d.source.Text[:end]))
+		for {
+			var n yaml.Node
+			if err := decode(decoder, &n); err != nil {
+				return !errors.Is(err, io.EOF) && problemOf(err) == problem
+			}
 		}
 	}
 }

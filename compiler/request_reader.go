@@ -67,7 +67,6 @@ type requestReader struct {
 	request Request
 	given   uint32           // bit i: field i was given
 	values  [NumFields]Value // of the fields that were given
-	ends    [2]netip.Addr    // remote and local address, if given
 }
 
 // set reads one field. A warning means that the field has been set.

@@ -57,6 +57,8 @@ func TestComparisons(t *testing.T) {
 		set nets = { 10.0.0.0/8, $more }
 		set more = { 192.0.2.1, 2001:db8::/32 }
 		set ends = { 10.0.0.1:80, [2001:db8::1]:53/udp }
+		set untrusted = { wifi, cellular, unknown }
+		set tunnels = { $vpn, ethernet_1, unknown }
 		set empty dynamic = {}
 		set live dynamic = { 10.1.0.0/16 }
 		interface vpn = luid "iftype53_7"
@@ -178,6 +180,13 @@ func TestComparisons(t *testing.T) {
 		{"remote_address not in $empty", "", compiler.True},
 		{"remote_address in $live", "remote = 10.1.2.3", compiler.True},
 		{"remote_address in { $live, 10.2.0.1 }", "remote = 10.2.0.1", compiler.True},
+		{"interface_type in $untrusted", "", compiler.True},
+		{"interface_type in $untrusted", "interface_type = 244", compiler.True},
+		{"interface_type in $untrusted", "interface_type = ethernet", compiler.False},
+		{"interface_type not in { $untrusted, ethernet }", "", compiler.False},
+		{"next_hop in $tunnels", "next_hop = $vpn", compiler.True},
+		{"next_hop in $tunnels", "next_hop = $gone", compiler.False},
+		{"interface in $tunnels", "", compiler.True},
 
 		// unknown
 		{"interface_type == unknown", "", compiler.True},

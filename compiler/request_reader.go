@@ -15,7 +15,8 @@ type Given struct{ Field, Literal string }
 // ParseRequest makes a request of fields and their literals, which may be
 // `$name` of an interface. Network-context fields that are not given are
 // unknown, the other ones 0; an end that is not given is the unspecified address
-// of the other end's family.
+// of the other end's family. IPv4-mapped addresses are IPv4, and a name with
+// several numbers (cellular) is the first of them.
 func (p *Policy) ParseRequest(given []Given) (Request, error) {
 	r := requestReader{policy: p, request: NoContext()}
 	for _, g := range given {

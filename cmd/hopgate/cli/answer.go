@@ -15,6 +15,8 @@ type answer struct {
 	Verdict string `json:"verdict"`         // deny, allow or allow-hard
 	Rule    string `json:"rule,omitempty"`  // that decided
 	Audit   string `json:"audit,omitempty"` // the audit rule that would have decided
+
+	Explanation []string `json:"explanation,omitempty"` // each rule up to the one that decided
 }
 
 // text is the answer for a person.

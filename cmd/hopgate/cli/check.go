@@ -22,11 +22,15 @@ wrong or doubtful. It prints nothing when all is well.`,
 	strict := cmd.Flags().Bool("strict", false, "warnings are errors")
 	asJSON := cmd.Flags().Bool("json", false, "print the findings as a JSON array")
 	cmd.RunE = run(func(paths []string) error {
+		paths, err := policiesOf(paths)
+		if err != nil {
+			return err
+		}
 		found := lang.Diagnostics{}
 		var policies []*compiler.Policy
 		failed := false
 		for _, path := range paths {
-			policy, err := load(path, &compiler.Options{Bind: bind})
+			policy, err := loadWithTests(path, &compiler.Options{Bind: bind})
 			var more lang.Diagnostics
 			switch {
 			case errors.As(err, &more):

@@ -43,3 +43,21 @@ func hookEngine(policy *compiler.Policy) (engine, error) {
 		return answer{Verdict: result.Verdict.String(), Rule: call.Rule, Audit: call.Audit}, call.Err
 	}, nil
 }
+
+// explained adds the explanation by the rules to another engine's answers.
+func explained(decide engine, policy *compiler.Policy) engine {
+	return func(r *compiler.Request) (answer, error) {
+		a, err := decide(r)
+		a.Explanation = explanation(policy, r)
+		return a, err
+	}
+}
+
+// explanation is each rule up to the one that decides, and why.
+func explanation(policy *compiler.Policy, r *compiler.Request) []string {
+	var lines []string
+	for _, step := range policy.Explain(r) {
+		lines = append(lines, step.String())
+	}
+	return lines
+}

@@ -27,6 +27,7 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 	given := cmd.Flags().String("given", "", "one request: `FIELD=VALUE,...`")
 	requests := cmd.Flags().String("requests", "", "a `FILE` of requests, one JSON object a line; - is standard input")
 	with := choiceFlag(cmd, "engine", "what decides: the rules as written, or the compiled program", "reference", "vm")
+	explain := cmd.Flags().Bool("explain", false, "add each rule up to the one that decides, and why it matched or did not")
 	asJSON := cmd.Flags().Bool("json", false, "print the answer as JSON, as --requests always does")
 	cmd.RunE = run(func(args []string) error {
 		if cmd.Flags().Changed("given") == cmd.Flags().Changed("requests") {
@@ -47,6 +48,9 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 				return err
 			}
 		}
+		if *explain {
+			decide = explained(decide, policy)
+		}
 		if *requests != "" {
 			return c.answerFile(*requests, policy, decide)
 		}
@@ -61,8 +65,11 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 		if *asJSON {
 			return c.printJSONLine(a)
 		}
-		_, err = fmt.Fprintln(c.out, a.text())
-		return err
+		fmt.Fprintln(c.out, a.text())
+		for _, line := range a.Explanation {
+			fmt.Fprintf(c.out, "    %s\n", line)
+		}
+		return nil
 	})
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,16 +64,84 @@ func (b bindings) check(policies ...*compiler.Policy) error {
 
 // load reads and checks a policy. Its errors are lang.Diagnostics.
 func load(path string, opts *compiler.Options) (*compiler.Policy, error) {
-	text, err := readFile(path)
-	if err != nil {
-		return nil, err
-	}
-	file, err := lang.Parse(path, text)
+	file, found, err := parse(path, lang.Parse)
 	if file == nil {
 		return nil, err
 	}
+	return checkFile(file, found, opts)
+}
+
+// testsSuffix ends the name of a file of tests and asserts; what stands before it
+// is the name of the policy beside it, without extension.
+const testsSuffix = "_test.yaml"
+
+// policyExtensions end the names of policies.
+var policyExtensions = []string{".hop", ".yaml", ".yml"}
+
+// loadWithTests is load with the tests and asserts of the file beside the policy,
+// if there is one.
+func loadWithTests(path string, opts *compiler.Options) (*compiler.Policy, error) {
+	file, found, err := parse(path, lang.Parse)
+	if file == nil {
+		return nil, err
+	}
+	beside := withoutExtension(path) + testsSuffix
+	if _, err := os.Stat(beside); err == nil {
+		tests, more, err := parse(beside, lang.ParseTests)
+		if tests == nil {
+			return nil, err
+		}
+		found = append(found, more...)
+		file.Tests = append(file.Tests, tests.Tests...)
+		file.Asserts = append(file.Asserts, tests.Asserts...)
+	}
+	return checkFile(file, found, opts)
+}
+
+// policiesOf replaces each file of tests by the policies it stands beside, and
+// drops repeats.
+func policiesOf(paths []string) ([]string, error) {
+	var all []string
+	add := func(path string) {
+		if !slices.Contains(all, path) {
+			all = append(all, path)
+		}
+	}
+	for _, path := range paths {
+		name, isTests := strings.CutSuffix(path, testsSuffix)
+		if !isTests {
+			add(path)
+			continue
+		}
+		found := false
+		for _, extension := range policyExtensions {
+			if _, err := os.Stat(name + extension); err == nil {
+				add(name + extension)
+				found = true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("%s: there is no policy %s.hop, .yaml or .yml for these tests", path, name)
+		}
+	}
+	return all, nil
+}
+
+// parse reads a file with one of lang's parsers. A nil tree comes with an error;
+// else the findings may yet hold errors.
+func parse(path string, with func(string, []byte) (*lang.File, error)) (*lang.File, lang.Diagnostics, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := with(path, text)
 	var found lang.Diagnostics
 	errors.As(err, &found)
+	return file, found, err
+}
+
+// checkFile checks a tree, of which something was found already.
+func checkFile(file *lang.File, found lang.Diagnostics, opts *compiler.Options) (*compiler.Policy, error) {
 	policy, err := compiler.Check(file, opts)
 	var more lang.Diagnostics
 	if errors.As(err, &more) {

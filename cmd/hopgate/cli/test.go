@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,22 +13,33 @@ import (
 func (c *console) testCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
-		Short: "Run the tests that policies contain",
-		Long: `Test decides on the request of every test in the policies and compares verdict and
-rule with what the test expects. Interfaces that are not bound get a LUID of their
-own.`,
+		Short: "Run the tests of policies",
+		Long: `Test decides on the request of every test in the policies, and in NAME_test.yaml
+beside a policy NAME, and compares verdict and rule with what the test expects. A
+test that fails is printed with each rule up to the one that decided and why it did
+not match. Interfaces that are not bound get a LUID of their own.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
 	bind := bindFlag(cmd)
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "print every test, not only those that fail")
-	asJSON := cmd.Flags().Bool("json", false, "print the results as a JSON array")
+	asJSON := cmd.Flags().Bool("json", false, "print the results as a JSON array, one element a policy")
+	junit := cmd.Flags().String("junit", "", "write the results as JUnit XML to `FILE`")
+	coverage := cmd.Flags().Bool("coverage", false, "say which rules and conditions no test decides")
+	threshold := cmd.Flags().Float64("threshold", 0, "the `PERCENT` of rules and conditions that tests must cover")
 	cmd.RunE = run(func(paths []string) error {
-		results := []testResult{}
+		if *threshold < 0 || *threshold > 100 {
+			return misuse{fmt.Errorf("--threshold: %g is not a percentage", *threshold)}
+		}
+		paths, err := policiesOf(paths)
+		if err != nil {
+			return err
+		}
+		results := []testedPolicy{}
 		var policies []*compiler.Policy
 		failed := false
 		for _, path := range paths {
-			policy, err := load(path, &compiler.Options{Bind: bind, BindAll: true})
+			policy, err := loadWithTests(path, &compiler.Options{Bind: bind, BindAll: true})
 			if err != nil {
 				c.report(err)
 				failed = true
@@ -34,26 +47,22 @@ own.`,
 			}
 			policies = append(policies, policy)
 			c.noteEnforced(path, policy)
-			more := runTests(policy)
-			bad := 0
-			for _, r := range more {
-				if !r.Passed {
-					bad++
-				}
-				if !*asJSON && (*verbose || !r.Passed) {
-					fmt.Fprintln(c.out, r.text())
-				}
-			}
-			if !*asJSON {
-				fmt.Fprintln(c.out, summary(path, len(more), bad))
-			}
-			failed = failed || bad > 0
-			results = append(results, more...)
+			r := runTests(path, policy, *coverage || *threshold > 0)
+			results = append(results, r)
+			failed = failed || r.failures() > 0 || r.Coverage != nil && r.Coverage.Percent < *threshold
 		}
-		if *asJSON {
-			if err := c.printJSON(results); err != nil {
+		if *junit != "" {
+			if err := writeFile(*junit, func(w io.Writer) error { return writeJUnit(w, results) }); err != nil {
 				return err
 			}
+		}
+		if *asJSON {
+			err = c.printJSON(results)
+		} else {
+			err = c.printResults(results, *verbose, *threshold)
+		}
+		if err != nil {
+			return err
 		}
 		if failed {
 			return errSaid
@@ -63,48 +72,86 @@ own.`,
 	return cmd
 }
 
+// testedPolicy is the outcome of a policy's tests.
+type testedPolicy struct {
+	File     string          `json:"file"`
+	Policy   string          `json:"policy"`
+	Tests    []testResult    `json:"tests"`
+	Coverage *coverageResult `json:"coverage,omitempty"`
+}
+
+func (p *testedPolicy) failures() int {
+	n := 0
+	for _, t := range p.Tests {
+		if !t.Passed {
+			n++
+		}
+	}
+	return n
+}
+
 // testResult is the outcome of one test.
 type testResult struct {
 	Place    string `json:"place"` // file:line:col
+	Given    string `json:"given"` // as the DSL has it
 	Passed   bool   `json:"passed"`
 	Expected answer `json:"expected"`
-	Got      answer `json:"got"`
+	Got      answer `json:"got"` // explained if it is not as expected
 }
 
 // runTests decides on the tests of a policy, judged as if enforced.
-func runTests(policy *compiler.Policy) []testResult {
-	decide := referenceEngine(policy.Enforced())
-	var results []testResult
+func runTests(path string, policy *compiler.Policy, coverage bool) testedPolicy {
+	policy = policy.Enforced()
+	result := testedPolicy{File: path, Policy: policy.Name, Tests: []testResult{}}
+	covered := compiler.NewCoverage(policy)
 	for i := range policy.Tests {
 		t := &policy.Tests[i]
-		got, _ := decide(&t.Request) // the reference has an answer to everything
-		want := answer{Verdict: t.Expect.String(), Rule: t.By}
-		results = append(results, testResult{
+		covered.Add(&t.Request)
+		d := policy.Eval(&t.Request)
+		r := testResult{
 			Place:    t.Span.String(),
-			Passed:   got.Verdict == want.Verdict && (want.Rule == "" || got.Rule == want.Rule),
-			Expected: want,
-			Got:      got,
-		})
+			Given:    policy.RequestText(&t.Request),
+			Passed:   d.Verdict == t.Expect && (t.By == "" || t.By == policy.RuleID(d.Rule)),
+			Expected: answer{Verdict: t.Expect.String(), Rule: t.By},
+			Got:      answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)},
+		}
+		if !r.Passed {
+			r.Got.Explanation = explanation(policy, &t.Request)
+		}
+		result.Tests = append(result.Tests, r)
 	}
-	return results
+	if coverage {
+		result.Coverage = newCoverageResult(covered)
+	}
+	return result
 }
 
-// text is the result for a person.
-func (r testResult) text() string {
-	if r.Passed {
-		return fmt.Sprintf("PASS %s: %s", r.Place, r.Got.text())
+func (c *console) printResults(results []testedPolicy, verbose bool, threshold float64) error {
+	for _, p := range results {
+		for _, t := range p.Tests {
+			switch {
+			case !t.Passed:
+				fmt.Fprintf(c.out, "FAIL %s: expected %s, got %s\n    given %s\n    %s\n",
+					t.Place, t.Expected.text(), t.Got.text(), t.Given, strings.Join(t.Got.Explanation, "\n    "))
+			case verbose:
+				fmt.Fprintf(c.out, "PASS %s: %s\n", t.Place, t.Got.text())
+			}
+		}
+		switch bad := p.failures(); {
+		case len(p.Tests) == 0:
+			fmt.Fprintf(c.out, "%s: no tests\n", p.File)
+		case bad > 0:
+			fmt.Fprintf(c.out, "%s: %d of %d tests failed\n", p.File, bad, len(p.Tests))
+		case len(p.Tests) == 1:
+			fmt.Fprintf(c.out, "%s: 1 test passed\n", p.File)
+		default:
+			fmt.Fprintf(c.out, "%s: %d tests passed\n", p.File, len(p.Tests))
+		}
+		if p.Coverage != nil {
+			c.printCoverage(p.File, p.Coverage, threshold)
+		}
 	}
-	return fmt.Sprintf("FAIL %s: expected %s, got %s", r.Place, r.Expected.text(), r.Got.text())
-}
-
-func summary(path string, tests, bad int) string {
-	switch {
-	case tests == 0:
-		return fmt.Sprintf("%s: no tests", path)
-	case bad > 0:
-		return fmt.Sprintf("%s: %d of %d tests failed", path, bad, tests)
-	}
-	return fmt.Sprintf("%s: %d tests passed", path, tests)
+	return nil
 }
 
 // noteEnforced says that a policy with audit rules, or in audit mode, is judged as
@@ -115,6 +162,6 @@ func (c *console) noteEnforced(path string, policy *compiler.Policy) {
 		audit = audit || policy.Rules[i].Audit
 	}
 	if audit {
-		fmt.Fprintf(c.err, "%s: note: judged as if enforced: audit is left out of account\n", path)
+		fmt.Fprintf(c.err, "%s: note: what is audited is judged as if enforced\n", path)
 	}
 }

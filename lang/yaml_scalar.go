@@ -61,9 +61,11 @@ func (a *aligner) align(value string) []spot {
 	}
 	for i := 0; i < len(value); i = len(spots) {
 		_, n := utf8.DecodeRuneInString(value[i:])
+		if !isBlank(value[i]) || a.atContinuation() {
+			a.skipBlanks()
+		}
 		switch {
 		case !isBlank(value[i]):
-			a.skipBlanks()
 			put(n, a.width())
 		case a.at == len(a.text) || !isBlank(a.text[a.at]) && a.width() < 2:
 			put(1, 0)
@@ -98,12 +100,18 @@ func (a *aligner) skipBlanks() {
 		switch {
 		case isBlank(a.text[a.at]):
 			a.at++
-		case a.quote == `"` && a.text[a.at] == '\\' && a.at+1 < len(a.text) && (a.text[a.at+1] == '\n' || a.text[a.at+1] == '\r'):
+		case a.atContinuation():
 			a.at += 2
 		default:
 			return
 		}
 	}
+}
+
+// atContinuation reports whether the line break here is escaped.
+func (a *aligner) atContinuation() bool {
+	rest := a.text[a.at:]
+	return a.quote == `"` && len(rest) > 1 && rest[0] == '\\' && (rest[1] == '\n' || rest[1] == '\r')
 }
 
 // width is how many bytes the next character of the text takes, as an escape

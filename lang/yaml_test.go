@@ -3,6 +3,7 @@ package lang_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +142,49 @@ func TestScalarsAreText(t *testing.T) {
 		file, err := lang.Parse("x.yaml", []byte("policy: p\ndefault: deny\nrules:\n  - {id: a, action: deny, match: {remote_port: "+word+"}}\n"))
 		require.NoError(t, err, word)
 		require.Equal(t, "remote_port == "+word, file.Rules[0].Cond.If.String())
+	}
+}
+
+// TestPlacesInScalars writes words in every style of scalar, folded, indented and
+// escaped at random, and looks for one that stands for nothing.
+func TestPlacesInScalars(t *testing.T) {
+	for seed := range uint64(500) {
+		r := random{rand.New(rand.NewPCG(seed, 1))}
+		for _, style := range []struct {
+			open, close string
+			joins       []string
+			escape      bool
+		}{
+			{"", "", []string{" ", "   ", "\n      ", "\n\n      ", " \n   \n      "}, false},
+			{"'", "'", []string{" ", "   ", "\n      ", "\n\n\n      ", " \t\n      ", " '' "}, false},
+			{"\"", "\"", []string{" ", "\n      ", "\n\n      ", "\\n", "\\t ", "\\x20", " \\\n      ", "\\\n      \\  ", " \n      \\t", "\\u0020"}, true},
+			{"|\n      ", "", []string{" ", "   ", "\n      ", "\n\n\n      ", "\n        "}, false},
+			{">-\n      ", "", []string{" ", "\n      ", "\n\n      ", "\n        ", "\n          \n      "}, false},
+			{"&anchor '", "'", []string{" ", "\n      "}, false},
+		} {
+			var b strings.Builder
+			b.WriteString("rules:\n  - id: é\n    if: " + style.open)
+			words := 2 + r.IntN(8)
+			bad := r.IntN(words)
+			for i := range words {
+				if i > 0 {
+					b.WriteString(style.joins[r.IntN(len(style.joins))])
+				}
+				switch {
+				case i == bad:
+					b.WriteString("@@")
+				case style.escape && r.IntN(3) == 0:
+					b.WriteString([]string{`n\u006ft`, `\x6eot`, `\U0000006eot`, `\u20ac`}[r.IntN(4)])
+				default:
+					b.WriteString(r.pick("not", "€"))
+				}
+			}
+			text := b.String() + style.close + "\n    action: deny # comment\n"
+			if bad == 0 && style.open == "" {
+				continue // a plain scalar cannot begin so
+			}
+			want := lang.Span{Source: lang.NewSource("x.yaml", []byte(text)), Start: strings.Index(text, "@")}.String() + ": unexpected `@@` [syntax]"
+			require.Contains(t, found(t, "x.yaml", text).Error(), want, "%s", text)
+		}
 	}
 }

@@ -62,25 +62,19 @@ func (f Field) kind() Field {
 
 // kindNames say what a literal of each kind is.
 var kindNames = [NumFields]string{
-	InterfaceType: "interface type",
-	TunnelType:    "tunnel type",
-	NextHop:       "interface LUID",
-	SubInterface:  "sub-interface index",
-	RemoteAddress: "address",
-	RemotePort:    "port",
-	Protocol:      "protocol",
-	Family:        "address family",
-	Compartment:   "compartment",
+	InterfaceType: "an interface type",
+	TunnelType:    "a tunnel type",
+	NextHop:       "an interface LUID",
+	SubInterface:  "a sub-interface index",
+	RemoteAddress: "an address",
+	RemotePort:    "a port",
+	Protocol:      "a protocol",
+	Family:        "an address family",
+	Compartment:   "a compartment",
 }
 
 // kindName is what literals of the field are, with its article: `an address`.
-func (f Field) kindName() string {
-	name := kindNames[f.kind()]
-	if strings.ContainsRune("aei", rune(name[0])) {
-		return "an " + name
-	}
-	return "a " + name
-}
+func (f Field) kindName() string { return kindNames[f.kind()] }
 
 // isDigits reports whether text is decimal digits and nothing else.
 func isDigits(text string) bool {

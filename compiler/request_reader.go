@@ -92,7 +92,8 @@ func (r *requestReader) set(name, literal string) *problem {
 			continue
 		}
 		if ranges[0].First != ranges[0].Last {
-			return wrong(codeNotOneValue, "", "`%s` is not one %s", literal, kindNames[u.kind])
+			_, what, _ := strings.Cut(u.kind.kindName(), " ")
+			return wrong(codeNotOneValue, "", "`%s` is not one %s", literal, what)
 		}
 		if err := r.setValue(s.field, ranges[0].First); err != nil {
 			return err

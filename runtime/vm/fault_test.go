@@ -60,7 +60,7 @@ func TestFaults(t *testing.T) {
 		"read-only map":        {join(lookup(3), store8), "store of 8 bytes at byte 0 of a value of map `rodata`, which programs may not use so"},
 		"write-only map":       {join(lookup(4), load8), "load of 8 bytes at byte 0 of a value of map `sink`, which programs may not use so"},
 		"update of it": {join(handle(1, 3), move(2, 10, -8), move(3, 10, -8), slot(0x85, 0, 0, 0, 2)),
-			"instruction 6: update of map `rodata`, which programs may not change"},
+			"instruction 6: programs may not change map `rodata`"},
 		"not a map":       {slot(0x85, 0, 0, 0, 1), "0x1000000000000 is not a map"},
 		"crooked handle":  {join(handle(1, 0), slot(0x07, 1, 0, 0, 8), slot(0x85, 0, 0, 0, 1)), "0x4000000000000008 is not a map"},
 		"key nowhere":     {join(handle(1, 0), slot(0x85, 0, 0, 0, 1)), "read of 4 bytes at 0x0, a null pointer or a number"},

@@ -19,14 +19,14 @@ func repaired(data []byte) []byte {
 		case classLd:
 			r.code, r.src = codeLoadImm, []uint8{0, srcMap, srcMapValue}[r.src%3]
 			if r.src != 0 {
-				r.imm = int32(uint32(r.imm) % 6)
+				r.imm = int32(uint32(r.imm) % 7)
 			}
 			code = append(code, join(slot(r.code, r.dst, r.src, 0, r.imm), slot(0, 0, 0, 0, 0))...)
 			continue
 		case classJump, classJump32:
 			r.off = int16(int(uint16(r.off))%(len(slots)+1) - i)
 			if r.code&0xf0 == 0x80 && r.imm&1 == 0 {
-				r = raw{code: 0x85, imm: []int32{1, 2, 3, 5, 6, 8, 9, 11}[uint32(r.imm)/2%8]}
+				r = raw{code: 0x85, imm: int32(uint32(r.imm) / 2 % 32)}
 			}
 		case classLdx, classSt, classStx:
 			r.off %= 600
@@ -52,13 +52,14 @@ func FuzzRun(f *testing.F) {
 		outer := newTestMap(t, ebpf.ArrayOfMaps, 4, 4, 2)
 		require.NoError(t, outer.SetMap(u32(0), inner))
 		programs := newTestMap(t, ebpf.ProgramArray, 4, 4, 2)
-		env := &Environment{MaxSteps: 10_000, ReadOnlyContext: len(code)%2 == 1, Maps: map[string]*Map{
+		env := &Environment{MaxSteps: 10_000, Print: func(string) {}, ReadOnlyContext: len(code)%2 == 1, Maps: map[string]*Map{
 			"0": newTestMap(t, ebpf.Array, 4, 24, 1),
 			"1": newTestMap(t, ebpf.LRUHash, 4, 9, 3),
 			"2": newTestMap(t, ebpf.LPMTrie, 8, 16, 3),
 			"3": newTestMap(t, ebpf.RingBuf, 0, 0, 4096),
 			"4": programs,
 			"5": outer,
+			"6": newTestMap(t, ebpf.Queue, 0, 5, 3),
 		}}
 		if repair {
 			code = repaired(code)
@@ -74,7 +75,7 @@ func FuzzRun(f *testing.F) {
 		if fault := (*Fault)(nil); err != nil && !errors.As(err, &fault) {
 			t.Fatalf("not a fault: %v", err)
 		}
-		require.LessOrEqual(t, m.Steps(), uint64(10_000))
+		require.LessOrEqual(t, m.Steps(), uint64(10_000+4096/bytesPerStep))
 		if env.ReadOnlyContext {
 			require.Equal(t, make([]byte, 64), context)
 		}

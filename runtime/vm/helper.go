@@ -15,15 +15,33 @@ type Helper func(m *Machine, r1, r2, r3, r4, r5 uint64) (uint64, error)
 // Numbers of the general helpers of eBPF for Windows (ebpf_structs.h,
 // ebpf_helper_id_t).
 const (
-	helperMapLookup       = 1
-	helperMapUpdate       = 2
-	helperMapDelete       = 3
-	helperTailCall        = 5
-	helperRandom          = 6
-	helperBootNanoseconds = 7
-	helperProcessor       = 8
-	helperNanoseconds     = 9
-	helperRingOutput      = 11
+	helperMapLookup          = 1
+	helperMapUpdate          = 2
+	helperMapDelete          = 3
+	helperMapLookupAndDelete = 4
+	helperTailCall           = 5
+	helperRandom             = 6
+	helperBootNanoseconds    = 7
+	helperProcessor          = 8
+	helperNanoseconds        = 9
+	helperChecksum           = 10
+	helperRingOutput         = 11
+	helperPrint2             = 12
+	helperPrint3             = 13
+	helperPrint4             = 14
+	helperPrint5             = 15
+	helperMapPush            = 16
+	helperMapPop             = 17
+	helperMapPeek            = 18
+	helperMemoryCopy         = 22
+	helperMemoryCompare      = 23
+	helperMemorySet          = 24
+	helperMemoryMove         = 25
+	helperStringCopy         = 27
+	helperStringAppend       = 28
+	helperStringLength       = 29
+	helperBootMilliseconds   = 30
+	helperMilliseconds       = 31
 )
 
 // general finds a general helper; nil for none.
@@ -35,123 +53,42 @@ func general(number int32) Helper {
 		return mapUpdate
 	case helperMapDelete:
 		return mapDelete
+	case helperMapLookupAndDelete:
+		return mapLookupAndDelete
+	case helperMapPush:
+		return mapPush
+	case helperMapPop:
+		return mapPop
+	case helperMapPeek:
+		return mapPeek
+	case helperRingOutput:
+		return ringOutput
 	case helperRandom:
 		return random
 	case helperProcessor:
 		return processor
 	case helperBootNanoseconds, helperNanoseconds:
 		return nanoseconds
-	case helperRingOutput:
-		return ringOutput
+	case helperBootMilliseconds, helperMilliseconds:
+		return milliseconds
+	case helperPrint2, helperPrint3, helperPrint4, helperPrint5:
+		return printer(int(number - helperPrint2))
+	case helperMemoryCopy, helperMemoryMove:
+		return memoryCopy
+	case helperMemoryCompare:
+		return memoryCompare
+	case helperMemorySet:
+		return memorySet
+	case helperStringCopy:
+		return stringCopy
+	case helperStringAppend:
+		return stringAppend
+	case helperStringLength:
+		return stringLength
+	case helperChecksum:
+		return checksum
 	}
 	return nil
-}
-
-// Map is the map of a handle that a program passed.
-func (m *Machine) Map(handle uint64) (*Map, error) {
-	mp, _, err := m.mapOf(handle)
-	return mp, err
-}
-
-func (m *Machine) mapOf(handle uint64) (mp *Map, number int, err error) {
-	n := handle>>addressBits - handleRegions
-	if mp = m.mapNumber(n); mp == nil || handle&offsetMask != 0 {
-		return nil, 0, fmt.Errorf("%#x is not a map", handle)
-	}
-	return mp, int(n), nil
-}
-
-var errNoElements = errors.New("the map has no elements to look up or change")
-
-// keyOf reads the key that a program passed.
-func (m *Machine) keyOf(mp *Map, address uint64) ([]byte, error) {
-	if mp.slots == 0 {
-		return nil, errNoElements
-	}
-	key := m.key[:mp.spec.KeySize]
-	return key, m.Read(address, key)
-}
-
-// mapLookup: void *(map, const void *key), null where there is no element.
-func mapLookup(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
-	mp, number, err := m.mapOf(handle)
-	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	slot, ok := mp.find(key)
-	if !ok {
-		return 0, nil
-	}
-	if mp.inner == nil {
-		return valueAddress(number, mp.number(slot, int(m.CPU))<<mp.shift), nil
-	}
-	inner := mp.inner[slot].Load()
-	if inner == nil {
-		return 0, nil
-	}
-	return m.innerHandle(inner)
-}
-
-// innerHandle gives a map that was found in another map a number in this run.
-func (m *Machine) innerHandle(inner *Map) (uint64, error) {
-	for i := len(m.inner) - 1; i >= 0; i-- {
-		if m.inner[i] == inner {
-			return handleAddress(innerMaps + i), nil
-		}
-	}
-	if len(m.inner) == maxInnerMaps {
-		return 0, fmt.Errorf("more than %d inner maps in one run", maxInnerMaps)
-	}
-	m.inner = append(m.inner, inner)
-	return handleAddress(innerMaps + len(m.inner) - 1), nil
-}
-
-// mapUpdate: long (map, const void *key, const void *value, u64 flags).
-func mapUpdate(m *Machine, handle, keyAddress, valueAddress, flags, _ uint64) (uint64, error) {
-	mp, _, err := m.mapOf(handle)
-	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	if mp.values == nil || mp.spec.Flags&flagReadOnlyProgram != 0 {
-		return 0, fmt.Errorf("update of map `%s`, which programs may not change", mp.spec.Name)
-	}
-	value := m.buffer(uint64(mp.spec.ValueSize))
-	if err := m.Read(valueAddress, value); err != nil {
-		return 0, err
-	}
-	return mp.update(key, value, flags, int(m.CPU)).result(), nil
-}
-
-// mapDelete: long (map, const void *key).
-func mapDelete(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
-	mp, _, err := m.mapOf(handle)
-	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	if mp.values == nil || mp.spec.Flags&flagReadOnlyProgram != 0 {
-		return 0, fmt.Errorf("delete from map `%s`, which programs may not change", mp.spec.Name)
-	}
-	return mp.remove(key).result(), nil
-}
-
-// buffer is scratch memory for one helper call.
-func (m *Machine) buffer(size uint64) []byte {
-	if uint64(cap(m.scratch)) < size {
-		m.scratch = make([]byte, size)
-	}
-	return m.scratch[:size]
 }
 
 // random: u32 (void).
@@ -170,27 +107,9 @@ func nanoseconds(*Machine, uint64, uint64, uint64, uint64, uint64) (uint64, erro
 	return uint64(time.Since(started)), nil
 }
 
-// ringOutput: long (map, const void *data, u64 size, u64 flags). Flags are those
-// of the kernel that say when to wake the reader, which here is always woken.
-func ringOutput(m *Machine, handle, data, size, flags, _ uint64) (uint64, error) {
-	mp, _, err := m.mapOf(handle)
-	if err != nil {
-		return 0, err
-	}
-	if mp.ring == nil {
-		return 0, fmt.Errorf("map `%s` is not a ring buffer", mp.spec.Name)
-	}
-	if flags > 3 {
-		return EINVAL.result(), nil
-	}
-	if size >= uint64(len(mp.ring.bytes)) {
-		return mp.ring.drop().result(), nil
-	}
-	record := m.buffer(size)
-	if err := m.Read(data, record); err != nil {
-		return 0, err
-	}
-	return mp.ring.output(record).result(), nil
+// milliseconds: u64 (void), monotonic.
+func milliseconds(*Machine, uint64, uint64, uint64, uint64, uint64) (uint64, error) {
+	return uint64(time.Since(started).Milliseconds()), nil
 }
 
 // tailCall finds the program to go on with; nil where the kernel goes on with the

@@ -22,6 +22,11 @@ func loadImm(dst uint8, v uint64) []byte {
 	return join(slot(0x18, dst, 0, 0, int32(v)), slot(0, 0, 0, 0, int32(v>>32)))
 }
 
+// mapValue loads the address of the value of map number 0.
+func mapValue(dst uint8) []byte {
+	return join(slot(0x18, dst, srcMapValue, 0, 0), slot(0, 0, 0, 0, 0))
+}
+
 func join(parts ...[]byte) []byte {
 	var code []byte
 	for _, p := range parts {

@@ -33,12 +33,6 @@ func kernelMap(t *testing.T, size uint32) *ebpf.Map {
 	return m
 }
 
-// mapValue loads the address of the map's value, for both machines: it is
-// rewritten for the kernel.
-func mapValue(dst uint8) []byte {
-	return join(slot(0x18, dst, srcMapValue, 0, 0), slot(0, 0, 0, 0, 0))
-}
-
 // pair is one program, loaded twice.
 type pair struct {
 	t       *testing.T
@@ -61,7 +55,7 @@ func newPair(t *testing.T, shared *ebpf.Map, code []byte) *pair {
 
 	insns, err := asm.AppendInstructions(nil, bytes.NewReader(code), binary.LittleEndian, "linux")
 	require.NoError(t, err)
-	for i := range insns {
+	for i := range insns { // what mapValue made
 		if insns[i].OpCode.IsDWordLoad() && insns[i].Src == srcMapValue {
 			insns[i].Src = asm.PseudoMapValue
 			insns[i].Constant = int64(shared.FD())

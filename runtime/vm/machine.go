@@ -14,11 +14,13 @@ type Machine struct {
 	frames   [maxFrames]frame // what calls return to
 	depth    int              // frames in use, but for the first
 	tail     int              // tail calls so far
-	steps    uint64           // instructions left
+	steps    uint64           // of the last run
+	work     uint64           // of the helper that runs, in steps
 	maps     []*Map           // of the program that runs
 	readOnly bool
 	context  []byte
 	state    any
+	print    func(string)
 	key      [maxKeySize]byte
 	scratch  []byte
 	inner    []*Map // maps that this run found in maps of maps
@@ -43,7 +45,8 @@ func (m *Machine) Context() []byte { return m.context }
 // IsContext says whether an address is that of the context.
 func (m *Machine) IsContext(address uint64) bool { return address == contextAddress() }
 
-// Steps is how many instructions the last run executed.
+// Steps is how many instructions the last run executed, and what its helpers did
+// beyond one each: one for every 64 bytes they moved.
 func (m *Machine) Steps() uint64 { return m.steps }
 
 // Run runs a program and returns its r0. At the start r1 points to the context,
@@ -56,7 +59,7 @@ func (m *Machine) Run(p *Program, context []byte, state any) (uint64, error) {
 	m.inner = m.inner[:0]
 	r0, steps, fault := m.run(p)
 	m.steps = steps
-	m.context, m.state, m.maps = nil, nil, nil
+	m.context, m.state, m.maps, m.print = nil, nil, nil, nil
 	if fault != nil {
 		return 0, fault
 	}
@@ -65,10 +68,12 @@ func (m *Machine) Run(p *Program, context []byte, state any) (uint64, error) {
 
 // enter makes a program the one that runs, in the current frame.
 func (m *Machine) enter(p *Program) {
-	m.maps, m.readOnly = p.maps, p.readOnly
+	m.use(p)
 	m.reg = [16]uint64{1: contextAddress(), 10: frameAddress(m.depth)}
 	m.clearFrame()
 }
+
+func (m *Machine) use(p *Program) { m.maps, m.readOnly, m.print = p.maps, p.readOnly, p.print }
 
 func (m *Machine) clearFrame() {
 	at := m.depth * frameSpace
@@ -88,7 +93,7 @@ func (m *Machine) run(p *Program) (uint64, uint64, *Fault) {
 	pc, steps := 0, uint64(0)
 	for limit := p.maxSteps; ; {
 		pc, steps = m.fast(p.code, pc, steps, limit)
-		if steps == limit {
+		if steps >= limit {
 			return 0, steps, m.fault(p, pc, ErrSteps)
 		}
 		in := &p.code[pc]
@@ -111,11 +116,12 @@ func (m *Machine) run(p *Program) (uint64, uint64, *Fault) {
 			m.depth--
 			f := &m.frames[m.depth]
 			p, pc = f.program, f.pc
-			m.maps, m.readOnly = p.maps, p.readOnly
+			m.use(p)
 			copy(r[6:10], f.saved[:])
 			r[10] = frameAddress(m.depth)
 		case opHelper:
 			r[0], err = p.helpers[in.imm](m, r[1], r[2], r[3], r[4], r[5])
+			steps, m.work = steps+m.work, 0
 		case opTailCall:
 			var target *Program
 			target, err = m.tailCall(r[1], r[2], r[3])

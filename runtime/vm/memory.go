@@ -175,6 +175,22 @@ func (m *Machine) atomic(in *insn, size uint64) error {
 	return nil
 }
 
+// bytesPerStep is how many bytes that a helper moves count as one instruction, so
+// that what bounds a run bounds this too.
+const bytesPerStep = 64
+
+// reach is an error if size bytes at an address are not all in one place that the
+// program may read, or write.
+func (m *Machine) reach(what string, address, size uint64, forbidden uint32) error {
+	if size == 0 || m.plain(address, size) != nil {
+		return nil
+	}
+	if w, _ := m.shared(address, size, forbidden); w != nil {
+		return nil
+	}
+	return m.outside(what, address, size)
+}
+
 // Read copies len(buf) bytes of the program's memory. It fails, copying nothing,
 // if they are not all in one place that the program may read.
 func (m *Machine) Read(address uint64, buf []byte) error {
@@ -182,6 +198,7 @@ func (m *Machine) Read(address uint64, buf []byte) error {
 	if size == 0 {
 		return nil
 	}
+	m.work += size / bytesPerStep
 	if b := m.plain(address, size); b != nil {
 		copy(buf, b)
 		return nil
@@ -200,6 +217,7 @@ func (m *Machine) Write(address uint64, buf []byte) error {
 	if size == 0 {
 		return nil
 	}
+	m.work += size / bytesPerStep
 	if b := m.plainToWrite(address, size); b != nil {
 		copy(b, buf)
 		return nil

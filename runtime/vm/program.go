@@ -26,6 +26,7 @@ type Environment struct {
 	Helpers         map[int32]Helper // by number; they go before the general ones
 	ReadOnlyContext bool             // a store to the context is a fault
 	MaxSteps        uint64           // instructions a run may execute; 0 means DefaultMaxSteps
+	Print           func(string)     // receives what programs print; nil drops it
 }
 
 // DefaultMaxSteps ends a loop after about a tenth of a second.
@@ -41,6 +42,7 @@ type Program struct {
 	helpers  []Helper
 	readOnly bool
 	maxSteps uint64
+	print    func(string)
 }
 
 // Load checks and decodes a program. Its first instruction is the entry point;
@@ -83,7 +85,7 @@ func newProgram(env *Environment) (*Program, error) {
 	if len(env.Maps) > maxMaps {
 		return nil, fmt.Errorf("%d maps, more than %d", len(env.Maps), maxMaps)
 	}
-	p := &Program{readOnly: env.ReadOnlyContext, maxSteps: env.MaxSteps}
+	p := &Program{readOnly: env.ReadOnlyContext, maxSteps: env.MaxSteps, print: env.Print}
 	if p.maxSteps == 0 {
 		p.maxSteps = DefaultMaxSteps
 	}

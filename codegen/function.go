@@ -111,7 +111,8 @@ type body struct {
 	homes      []home
 	trees      comparisons
 	memo       map[point]blockID
-	first      []int // by tree: the lowest rule it leads to
+	first      []int  // by tree: the lowest rule it leads to
+	reads      []read // where the network context is asked for
 }
 
 // home is a register that holds a variable throughout.
@@ -120,14 +121,16 @@ type home struct {
 	reg asm.Register
 }
 
-// point is a point in the decision: about to look at a node, or at a comparison of
-// a node's variable, or at a leaf.
+// point is a point in the decision: at a node or leaf, at a comparison of a node's
+// variable, at the end of a tree, or, with none of these, before it.
 type point struct {
 	tree       int  // of Graph.Trees; len(Trees) is the audit rules'
 	read       bool // the network context has been asked for
 	node       compiler.NodeID
 	comparison target
 	atNode     bool
+	compares   bool
+	join       bool
 }
 
 func (f *function) body(g *compiler.Graph, c connection) blockID {
@@ -135,7 +138,12 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b.trees.cons = map[consKey]target{}
 	b.homes = b.chooseHomes()
 	b.first = firstRules(g)
+	if b.readUpFront() {
+		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
+		return b.callContext(f.straight(root, b.loadHomes(asm.R6, asm.R9)...))
+	}
 	root := b.at(point{node: g.Trees[0], atNode: true})
+	b.finishReads()
 	return f.straight(root, b.loadHomes(asm.R2, asm.R9)...)
 }
 
@@ -234,7 +242,7 @@ func (b *body) to(from point, t target) blockID {
 	if node, ok := t.node(); ok {
 		return b.at(point{tree: from.tree, read: from.read, node: node, atNode: true})
 	}
-	return b.at(point{tree: from.tree, read: from.read, comparison: t})
+	return b.at(point{tree: from.tree, read: from.read, comparison: t, compares: true})
 }
 
 func (b *body) comparison(p point) blockID {
@@ -254,23 +262,6 @@ func (b *body) comparison(p point) blockID {
 	out.code = asm.Instructions{asm.LoadImm(regConst, int64(c.value), asm.DWord)}
 	out.jump.reg, out.jump.src = true, regConst
 	return b.add(out)
-}
-
-// readContext asks for the network context and goes on to the same point.
-func (b *body) readContext(p point) blockID {
-	p.read = true
-	again := b.straight(b.at(p), b.loadHomes(asm.R2, asm.R5)...)
-	failed := b.straight(again, unknownContext(false)...)
-	return b.add(block{
-		code: asm.Instructions{
-			asm.Mov.Reg(asm.R1, regContext),
-			asm.Mov.Reg(asm.R2, regStack),
-			asm.Add.Imm(asm.R2, stackContext),
-			asm.Mov.Imm(asm.R3, NetworkContextSize),
-			b.context,
-		},
-		jump: jump{op: asm.JEq, dst: asm.R0}, taken: again, next: failed,
-	})
 }
 
 func loadMap(dst asm.Register, name string) asm.Instruction {
@@ -326,88 +317,6 @@ func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
 	return append(code,
 		asm.HostTo(asm.BE, regValue, asm.Word),
 		asm.StoreMem(regStack, stackKey+4, regValue, asm.Word))
-}
-
-// leafValue packs what is known of a rule once it has been found, so that the rest
-// of the program need not look anything up: verdict in bits 0-1, log in bit 2,
-// index above. Of two, the smaller is the earlier rule.
-func leafValue(p *compiler.Policy, rule int) int32 {
-	if rule == len(p.Rules) {
-		return int32(rule<<leafShift) | int32(p.Default)
-	}
-	r := &p.Rules[rule]
-	v := int32(rule<<leafShift) | int32(r.Verdict)
-	if r.Log {
-		v |= leafLog
-	}
-	return v
-}
-
-const (
-	leafVerdict = 3
-	leafLog     = 4
-	leafShift   = 3
-)
-
-// leaf notes the rule that a tree has led to and goes on.
-func (b *body) leaf(p point, rule int) blockID {
-	trees := len(b.graph.Trees)
-	value := leafValue(b.policy, rule)
-	source := b.ruleSource(rule)
-	switch {
-	case p.tree == trees:
-		if rule == len(b.policy.Rules) {
-			value |= leafVerdict | leafLog // no audit rule: after every rule
-		}
-		return b.straight(b.settled, asm.Mov.Imm32(regAudit, value).WithSource(source))
-	case !b.counters && !b.events && trees == 1:
-		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
-	}
-	// The trees that can still lead to an earlier rule come next.
-	tree, next := p.tree, b.settled
-	for p.tree++; p.tree < trees && b.first[p.tree] >= rule; p.tree++ {
-	}
-	switch {
-	case p.tree < trees:
-		p.node = b.graph.Trees[p.tree]
-		next = b.at(p)
-	case b.audit:
-		p.node = b.graph.Audit
-		next = b.at(p)
-	}
-	if tree > 0 && rule == len(b.policy.Rules) {
-		return next
-	}
-	set := b.straight(next, asm.Mov.Imm32(regLeaf, value).WithSource(source))
-	if tree == 0 || rule < slices.Min(b.first[:tree]) {
-		return set
-	}
-	return b.add(block{
-		jump:  jump{op: asm.JLT, dst: regLeaf, imm: value},
-		taken: next, next: set,
-	})
-}
-
-// firstRules gives the lowest rule that each tree can lead to.
-func firstRules(g *compiler.Graph) []int {
-	lowest := make([]int, len(g.Nodes))
-	of := func(n compiler.NodeID) int {
-		if rule, leaf := n.Rule(); leaf {
-			return rule
-		}
-		return lowest[n]
-	}
-	for i := len(g.Nodes) - 1; i >= 0; i-- {
-		lowest[i] = math.MaxInt
-		for _, k := range g.Nodes[i].Kids {
-			lowest[i] = min(lowest[i], of(k))
-		}
-	}
-	var first []int
-	for _, root := range g.Trees {
-		first = append(first, of(root))
-	}
-	return first
 }
 
 // ruleSource is the place in the policy that the rule comes from.

@@ -1,0 +1,118 @@
+package codegen
+
+import (
+	"math"
+
+	"github.com/cilium/ebpf/asm"
+
+	"github.com/hopgate/hopgate/compiler"
+)
+
+// leafValue packs what is known of a rule once it has been found, so that the rest
+// of the program need not look anything up: verdict in bits 0-1, log in bit 2,
+// index above. Of two, the smaller is the earlier rule.
+func leafValue(p *compiler.Policy, rule int) int32 {
+	if rule == len(p.Rules) {
+		return int32(rule<<leafShift) | int32(p.Default)
+	}
+	r := &p.Rules[rule]
+	v := int32(rule<<leafShift) | int32(r.Verdict)
+	if r.Log {
+		v |= leafLog
+	}
+	return v
+}
+
+const (
+	leafVerdict = 3
+	leafLog     = 4
+	leafShift   = 3
+)
+
+// leaf notes the rule that a tree has led to and goes on.
+func (b *body) leaf(p point, rule int) blockID {
+	value := leafValue(b.policy, rule)
+	source := b.ruleSource(rule)
+	set := func(reg asm.Register, next blockID) blockID {
+		return b.straight(next, asm.Mov.Imm32(reg, value).WithSource(source))
+	}
+	switch trees := len(b.graph.Trees); {
+	case p.tree == trees:
+		if rule == len(b.policy.Rules) {
+			value |= leafVerdict | leafLog // no audit rule: after every rule
+		}
+		return set(regAudit, b.settled)
+	case p.tree > 0 && rule == len(b.policy.Rules):
+		return b.enter(p.tree+1, p.read)
+	case p.tree > 0:
+		return set(regValue, b.keepLower(p))
+	case trees == 1 && !b.counters && !b.events:
+		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
+	}
+	next := 1
+	for next < len(b.graph.Trees) && b.first[next] >= rule {
+		next++
+	}
+	return set(regLeaf, b.enter(next, p.read))
+}
+
+// keepLower takes the rule in regValue, which a tree has led to, unless one before
+// it has been found, and goes on to the next tree.
+func (b *body) keepLower(p point) blockID {
+	p = point{tree: p.tree, read: p.read, join: true}
+	if id, ok := b.memo[p]; ok {
+		return id
+	}
+	next := b.enter(p.tree+1, p.read)
+	keep := b.straight(next, asm.Mov.Reg32(regLeaf, regValue))
+	id := b.add(block{
+		jump:  jump{op: asm.JLT, dst: regLeaf, reg: true, src: regValue},
+		taken: next, next: keep,
+	})
+	b.memo[p] = id
+	return id
+}
+
+// enter goes to a tree, unless a rule has been found that stands before all of the
+// tree's; after the last tree to that of the audit rules, and then settles.
+func (b *body) enter(tree int, read bool) blockID {
+	switch trees := len(b.graph.Trees); {
+	case tree == trees && b.audit:
+		return b.at(point{tree: tree, read: read, node: b.graph.Audit, atNode: true})
+	case tree >= trees:
+		return b.settled
+	}
+	p := point{tree: tree, read: read}
+	if id, ok := b.memo[p]; ok {
+		return id
+	}
+	id := b.add(block{
+		jump:  jump{op: asm.JLT, dst: regLeaf, imm: int32(b.first[tree] << leafShift)},
+		taken: b.enter(tree+1, read),
+		next:  b.at(point{tree: tree, read: read, node: b.graph.Trees[tree], atNode: true}),
+	})
+	b.memo[p] = id
+	return id
+}
+
+// firstRules gives the lowest rule that each tree can lead to.
+func firstRules(g *compiler.Graph) []int {
+	lowest := make([]int, len(g.Nodes))
+	of := func(n compiler.NodeID) int {
+		if rule, leaf := n.Rule(); leaf {
+			return rule
+		}
+		return lowest[n]
+	}
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		lowest[i] = math.MaxInt
+		for _, k := range g.Nodes[i].Kids {
+			lowest[i] = min(lowest[i], of(k))
+		}
+	}
+	var first []int
+	for _, root := range g.Trees {
+		first = append(first, of(root))
+	}
+	return first
+}

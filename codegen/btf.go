@@ -111,6 +111,11 @@ func marshalBTF(code []*codeSection, maps *definitions) (types, ext []byte, err 
 			return nil, nil, err
 		}
 	}
+	if called := kernelFunctionsCalled(code); len(called) > 0 {
+		if _, err := b.Add(kernelFunctionTypes(called)); err != nil {
+			return nil, nil, err
+		}
+	}
 	ids := make([][]btf.TypeID, len(code))
 	for i, s := range code {
 		for j := range s.functions {
@@ -121,11 +126,39 @@ func marshalBTF(code []*codeSection, maps *definitions) (types, ext []byte, err 
 			ids[i] = append(ids[i], id)
 		}
 	}
+	structures := map[string]btf.TypeID{}
+	for _, s := range code {
+		if err := s.declareStructures(b, structures); err != nil {
+			return nil, nil, err
+		}
+	}
 	types, err = b.Marshal(nil, &btf.MarshalOptions{Order: binary.LittleEndian})
 	if err != nil {
 		return nil, nil, err
 	}
-	return marshalExt(types, code, ids)
+	return marshalExt(types, code, ids, structures)
+}
+
+// declareStructures adds the kernel structures that the code refers to, and puts
+// their own numbers where the loader will put the kernel's.
+func (s *codeSection) declareStructures(b *btf.Builder, ids map[string]btf.TypeID) error {
+	for i := range s.functions {
+		f := &s.functions[i]
+		for _, r := range f.kernel {
+			if _, known := ids[r.structure]; !known {
+				structure, _ := r.find()
+				id, err := b.Add(structure.localType())
+				if err != nil {
+					return err
+				}
+				ids[r.structure] = id
+			}
+			if r.kind == coreTypeIDTarget {
+				binary.LittleEndian.PutUint32(s.data[f.offset+r.offset+4:], uint32(ids[r.structure]))
+			}
+		}
+	}
+	return nil
 }
 
 // functionType is int NAME(void *ctx) for an entry point. Instructions do not say

@@ -3,6 +3,7 @@ package codegen
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/asm"
@@ -84,8 +85,9 @@ const btfMagic = 0xeb9f
 // marshalExt gives .BTF.ext, in which every function and every policy line has its
 // instruction, and .BTF with the names that takes. Line info covers the first
 // instruction of each function, as eBPF for Windows and Linux ask, if need be with
-// an empty line. ids are the types of the functions, section by section.
-func marshalExt(types []byte, code []*codeSection, ids [][]btf.TypeID) ([]byte, []byte, error) {
+// an empty line. ids are the types of the functions, section by section, and
+// structures those of kernel structures.
+func marshalExt(types []byte, code []*codeSection, ids [][]btf.TypeID, structures map[string]btf.TypeID) ([]byte, []byte, error) {
 	var header btfHeader
 	if _, err := binary.Decode(types, binary.LittleEndian, &header); err != nil {
 		return nil, nil, err
@@ -102,6 +104,7 @@ func marshalExt(types []byte, code []*codeSection, ids [][]btf.TypeID) ([]byte, 
 
 	functions := encode(nil, uint32(8)) // sizes of a record
 	lines := encode(nil, uint32(16))
+	core := encode(nil, uint32(16))
 	for i, s := range code {
 		functions = encode(functions, [2]uint32{name(s.name), uint32(len(s.functions))})
 		for j, f := range s.functions {
@@ -126,14 +129,27 @@ func marshalExt(types []byte, code []*codeSection, ids [][]btf.TypeID) ([]byte, 
 		}
 		lines = encode(lines, [2]uint32{name(s.name), uint32(len(records))})
 		lines = encode(lines, records)
+		records = nil
+		for _, f := range s.functions {
+			for _, r := range f.kernel {
+				records = append(records, [4]uint32{uint32(f.offset + r.offset), uint32(structures[r.structure]), name(r.access()), r.kind})
+			}
+		}
+		if len(records) > 0 {
+			core = encode(core, [2]uint32{name(s.name), uint32(len(records))})
+			core = encode(core, records)
+		}
+	}
+	if len(structures) == 0 {
+		core = nil
 	}
 
 	ext := encode(nil, btfExtHeader{
 		Magic: btfMagic, Version: 1, Length: uint32(binary.Size(btfExtHeader{})),
 		FunctionsLength: uint32(len(functions)),
 		LinesOffset:     uint32(len(functions)), LinesLength: uint32(len(lines)),
-		CoreOffset: uint32(len(functions) + len(lines)),
+		CoreOffset: uint32(len(functions) + len(lines)), CoreLength: uint32(len(core)),
 	})
 	copy(types, encode(nil, header))
-	return types, append(append(ext, functions...), lines...), nil
+	return types, slices.Concat(ext, functions, lines, core), nil
 }

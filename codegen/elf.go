@@ -58,6 +58,9 @@ func (p *Program) WriteELF(w io.Writer) error {
 			f.symbol(maps.names[i], elf.STT_OBJECT, elf.STV_DEFAULT, index, uint64(v.Offset), uint64(v.Size))
 		}
 	}
+	for _, name := range kernelFunctionsCalled(code) {
+		f.symbol(name, elf.STT_NOTYPE, elf.STV_DEFAULT, int(elf.SHN_UNDEF), 0, 0)
+	}
 	for i, s := range code {
 		f.relocations(".rel"+s.name, i+1, s.relocations)
 	}

@@ -28,6 +28,7 @@ type placedFunction struct {
 	instructions asm.Instructions
 	data         []byte
 	relocations  []relocation // by offset in the function
+	kernel       []coreRelocation
 	local        bool
 	offset       uint64
 }
@@ -37,6 +38,12 @@ type relocation struct {
 	offset uint64
 	symbol string
 	kind   uint32
+}
+
+// coreRelocation asks a loader to adapt an instruction to its kernel.
+type coreRelocation struct {
+	offset uint64 // in the function, in bytes
+	kernelReference
 }
 
 // visibility tells libbpf to let the verifier take a local function with its
@@ -98,6 +105,20 @@ func placeFunctions(p *Program) ([]*codeSection, error) {
 	return sections, nil
 }
 
+// kernelFunctionsCalled lists the kfuncs that the code calls, sorted.
+func kernelFunctionsCalled(code []*codeSection) []string {
+	var names []string
+	for _, s := range code {
+		for _, r := range s.relocations {
+			if kernelFunctions[r.symbol] > 0 {
+				names = append(names, r.symbol)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func (s *codeSection) append(f placedFunction) {
 	f.offset = uint64(len(s.data))
 	for _, r := range f.relocations {
@@ -142,6 +163,8 @@ func (f *placedFunction) encode(p *Program, local map[string]bool) error {
 			}
 			f.relocations = append(f.relocations, relocation{offset, reference, relocation64})
 			ins.Src, ins.Constant = asm.R0, 0 // what clang leaves for the loader to fill in
+		case ins.IsFunctionCall() && kernelFunctions[reference] > 0:
+			f.relocations = append(f.relocations, relocation{offset, reference, relocation32})
 		case ins.IsFunctionCall():
 			if !local[reference] {
 				return fmt.Errorf("instruction %d calls no local function: `%s`", i, reference)
@@ -160,6 +183,9 @@ func (f *placedFunction) encode(p *Program, local map[string]bool) error {
 			binary.LittleEndian.PutUint32(call[4:], id)
 			out.Write(call[:])
 			continue
+		}
+		if r, ok := kernelReferenceOf(&ins); ok {
+			f.kernel = append(f.kernel, coreRelocation{offset, r})
 		}
 		ins = withAtomicConstant(ins)
 		if _, err := ins.Marshal(&out, binary.LittleEndian); err != nil {

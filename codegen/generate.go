@@ -26,8 +26,8 @@ func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	if opts.Target != Windows {
-		return nil, fmt.Errorf("codegen: no code for target %s", opts.Target)
+	if opts.Target == Linux {
+		return generateLinux(d, opts)
 	}
 	p := &Program{Target: opts.Target, Policy: d.Policy.Name, Rules: rules(d.Policy)}
 	p.Maps = maps(d.Policy, p.Rules, opts)
@@ -76,15 +76,15 @@ func maps(p *compiler.Policy, rules []Rule, opts *Options) []*ebpf.MapSpec {
 	var specs []*ebpf.MapSpec
 	if !opts.NoCounters {
 		specs = append(specs, &ebpf.MapSpec{
-			Name: CountersMap, Type: ebpf.WindowsPerCPUArray,
+			Name: CountersMap, Type: opts.Target.mapType(ebpf.WindowsPerCPUArray),
 			KeySize: 4, ValueSize: 8, MaxEntries: uint32(len(rules)),
 		})
 	}
 	if writesEvents(p) {
-		specs = append(specs, &ebpf.MapSpec{Name: EventsMap, Type: ebpf.WindowsRingBuf, MaxEntries: eventsBytes})
+		specs = append(specs, &ebpf.MapSpec{Name: EventsMap, Type: opts.Target.mapType(ebpf.WindowsRingBuf), MaxEntries: eventsBytes})
 	}
 	for _, s := range p.Sets {
-		specs = append(specs, setMaps(s)...)
+		specs = append(specs, setMaps(s, opts.Target)...)
 	}
 	return specs
 }
@@ -111,7 +111,12 @@ func hasAudit(p *compiler.Policy) bool {
 }
 
 // sameGraphs reports whether both families decide alike, so that IPv4-mapped
-// addresses need no path of their own.
+// addresses need no path of their own. Sets of addresses have a map for each.
 func sameGraphs(d *compiler.Diagram) bool {
+	for i := range d.IPv6.Nodes {
+		if v := d.IPv6.Nodes[i].Var; v.Set != nil && v.Set.Field == compiler.RemoteAddress {
+			return false
+		}
+	}
 	return reflect.DeepEqual(d.IPv4, d.IPv6)
 }

@@ -1,6 +1,9 @@
 package codegen
 
-import "github.com/cilium/ebpf/asm"
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+)
 
 // helper is a helper function that programs for several targets call.
 type helper uint8
@@ -39,4 +42,20 @@ func (t Target) call(h helper) asm.Instruction {
 		return asm.FnGetCurrentPidTgid.Call()
 	}
 	panic("codegen: no such helper on linux")
+}
+
+// mapType gives the target's number of a map type of eBPF for Windows.
+func (t Target) mapType(windows ebpf.MapType) ebpf.MapType {
+	if t == Windows {
+		return windows
+	}
+	switch windows {
+	case ebpf.WindowsPerCPUArray:
+		return ebpf.PerCPUArray
+	case ebpf.WindowsRingBuf:
+		return ebpf.RingBuf
+	case ebpf.WindowsLPMTrie:
+		return ebpf.LPMTrie
+	}
+	panic("codegen: no such map type on linux")
 }

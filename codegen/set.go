@@ -44,22 +44,26 @@ func cIdentifier(name string) string {
 	return string(b)
 }
 
-func setMaps(s *compiler.Set) []*ebpf.MapSpec {
-	specs := []*ebpf.MapSpec{setMap(s, false)}
+func setMaps(s *compiler.Set, target Target) []*ebpf.MapSpec {
+	specs := []*ebpf.MapSpec{setMap(s, false, target)}
 	if s.Field == compiler.RemoteAddress {
-		specs = append(specs, setMap(s, true))
+		specs = append(specs, setMap(s, true, target))
 	}
 	return specs
 }
 
-func setMap(s *compiler.Set, ipv6 bool) *ebpf.MapSpec {
+func setMap(s *compiler.Set, ipv6 bool, target Target) *ebpf.MapSpec {
 	size := setKeyBytes(s.Field, ipv6)
 	contents := SetContents(s.Field, s.Ranges, ipv6)
-	return &ebpf.MapSpec{
-		Name: SetMapName(s, ipv6), Type: ebpf.WindowsLPMTrie,
+	spec := &ebpf.MapSpec{
+		Name: SetMapName(s, ipv6), Type: target.mapType(ebpf.WindowsLPMTrie),
 		KeySize: 4 + size, ValueSize: 4,
 		MaxEntries: max(dynamicSetEntries, uint32(2*len(contents))), Contents: contents,
 	}
+	if target == Linux {
+		spec.Flags = linuxNoPrealloc // demanded of tries
+	}
+	return spec
 }
 
 // setKeyBytes is the length of a value of the field in a key.

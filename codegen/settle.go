@@ -129,7 +129,7 @@ func (b *eventWriter) storeImm(at int16, size asm.Size, value int64) {
 
 // address writes 16 bytes in network order, IPv4 as IPv4-mapped.
 func (b *eventWriter) address(at int16, c connection, from int16, ipv6 bool) {
-	if ipv6 {
+	if ipv6 || c.whole {
 		b.code = append(b.code, c.copyWords(stackEvent+at, from, 16)...)
 		return
 	}

@@ -1,0 +1,224 @@
+package codegen
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/hopgate/hopgate/compiler"
+)
+
+// Names of the maps that programs for Linux have beside those of every target.
+const (
+	StateMap   = "hopgate_state"   // array of one value: generation, flags and named interfaces
+	SocketsMap = "hopgate_sockets" // socket storage: accepted or not, and what connect failed on
+	cacheMap   = "hopgate_cache"   // per-CPU array of the last decisions on packets
+	flowsMap   = "hopgate_flows"   // LRU hash of the flows that have been counted
+)
+
+// AbsentInterface is the LUID in the state map of a named interface that is not
+// there. No interface has it: the low 24 bits of a LUID are 0.
+const AbsentInterface = 1
+
+// Flags in the state map.
+const StateNoConnectStage = 1 // leave TCP connections to the egress stage
+
+// countedFlows is how many flows are remembered so that each is counted once.
+const countedFlows = 1 << 14
+
+// notYetKnown are the fields that connect and sendmsg hooks, which run before route
+// selection, cannot see.
+var notYetKnown = []compiler.Field{
+	compiler.InterfaceType, compiler.TunnelType, compiler.NextHop, compiler.SubInterface, compiler.Interface,
+	compiler.LocalAddress, compiler.LocalPort,
+}
+
+// linuxStage is one of the places where the kernel asks.
+type linuxStage struct {
+	name, section string
+	early         bool // decides without what is not yet known
+	ipv6          bool // may see IPv6
+	code          func(*function) blockID
+}
+
+var linuxStages = []linuxStage{
+	{"connect4", "cgroup/connect4", true, false, (*function).connect},
+	{"connect6", "cgroup/connect6", true, true, (*function).connect},
+	{"sendmsg4", "cgroup/sendmsg4", true, false, (*function).sendmsg},
+	{"sendmsg6", "cgroup/sendmsg6", true, true, (*function).sendmsg},
+	{"sockops", "sockops", false, true, (*function).sockops},
+	{"egress", "cgroup_skb/egress", false, true, (*function).egress},
+}
+
+func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
+	if d.Policy.Hook != compiler.Connect {
+		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
+	}
+	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy)}
+	p.Maps = append(maps(d.Policy, p.Rules, opts), linuxMaps(d.Policy, opts)...)
+	early := d.Without(notYetKnown...)
+	for _, stage := range linuxStages {
+		f := newFunction(d, stage.ipv6, opts)
+		f.sees = flow
+		if stage.early {
+			f.diagram = early
+		}
+		if !stage.ipv6 {
+			f.sees = flow.mapped()
+		}
+		context := "network_context_of_" + stage.name
+		f.context = callLocal(context)
+		code, err := assemble(f.blocks, stage.code(f))
+		if err != nil {
+			return nil, err
+		}
+		code[0] = code[0].WithSymbol(stage.name)
+		if slices.ContainsFunc(code, func(ins asm.Instruction) bool { return ins.Reference() == context }) {
+			code = append(code, networkContext(context, stage.section == "sockops")...)
+		}
+		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})
+	}
+	return p, nil
+}
+
+// flow is the connection as the stages put it on the stack.
+var flow = connection{
+	base:        regStack,
+	remote:      end{stackFlow + flowRemote, stackFlow + flowRemotePort},
+	local:       end{stackFlow + flowLocal, stackFlow + flowLocalPort},
+	whole:       true,
+	protocol:    stackFlow + flowProtocol,
+	compartment: absent,
+	luid:        absent,
+}
+
+func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
+	size := uint32(stateInterfaces + 8*len(p.Interfaces))
+	state := make([]byte, size)
+	for i := range p.Interfaces {
+		state[stateInterfaces+8*i] = AbsentInterface
+	}
+	word := &btf.Int{Name: "u32", Size: 4}
+	specs := []*ebpf.MapSpec{
+		{
+			Name: StateMap, Type: ebpf.Array, KeySize: 4, ValueSize: size, MaxEntries: 1,
+			Contents: []ebpf.MapKV{{Key: make([]byte, 4), Value: state}},
+		},
+		{
+			Name: SocketsMap, Type: ebpf.SkStorage, KeySize: 4, ValueSize: socketSize, Flags: linuxNoPrealloc,
+			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
+			Value: &btf.Struct{Name: "hopgate_socket", Size: socketSize, Members: []btf.Member{
+				{Name: "direction", Type: word, Offset: 8 * socketDirection},
+				{Name: "bound", Type: word, Offset: 8 * socketBound},
+				{Name: "aborted", Type: word, Offset: 8 * socketAborted},
+			}},
+		},
+		{Name: cacheMap, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: cacheSize, MaxEntries: 1 << cacheBits},
+	}
+	if !opts.NoCounters || writesEvents(p) {
+		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.LRUHash, KeySize: flowSize, ValueSize: 4, MaxEntries: countedFlows})
+	}
+	return specs
+}
+
+// branch adds code that ends in a comparison of a register with a constant.
+func (f *function) branch(op asm.JumpOp, dst asm.Register, imm int32, taken, next blockID, code ...asm.Instruction) blockID {
+	return f.add(block{code: code, jump: jump{op: op, wide: true, dst: dst, imm: imm}, taken: taken, next: next})
+}
+
+// oneOf goes to taken if the register holds one of the values.
+func (f *function) oneOf(dst asm.Register, values []int32, taken, next blockID) blockID {
+	for _, v := range slices.Backward(values) {
+		next = f.branch(asm.JEq, dst, v, taken, next)
+	}
+	return next
+}
+
+// lookup finds the value under the u32 key that code leaves in r1.
+func lookup(name string, code ...asm.Instruction) asm.Instructions {
+	return append(code,
+		asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
+		loadMap(asm.R1, name),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackKey),
+		asm.FnMapLookupElem.Call())
+}
+
+// storage finds what is noted of the socket in a register: in r0, or null.
+func storage(socket asm.Register, flags int32) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R2, socket),
+		loadMap(asm.R1, SocketsMap),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.Mov.Imm(asm.R4, flags),
+		asm.FnSkStorageGet.Call(),
+	}
+}
+
+// readState notes where the state is, and puts the generation into the flow.
+func (f *function) readState(next blockID) blockID {
+	read := f.straight(next,
+		asm.StoreMem(regStack, stackState, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
+		asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word))
+	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+}
+
+// mappedPrefix writes what stands before an IPv4 address in a flow.
+func mappedPrefix() asm.Instructions {
+	var code asm.Instructions
+	for _, at := range []int16{flowRemote, flowLocal} {
+		code = append(code,
+			storeImm(stackFlow+at, 0, asm.DWord),
+			storeImm(stackFlow+at+8, -0x10000, asm.Word)) // 00 00 ff ff
+	}
+	return code
+}
+
+// copyToFlow copies words from what a register points to.
+func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions {
+	var code asm.Instructions
+	for i := int16(0); i < bytes; i += 4 {
+		code = append(code,
+			asm.LoadMem(asm.R1, base, from+i, asm.Word),
+			asm.StoreMem(regStack, stackFlow+to+i, asm.R1, asm.Word))
+	}
+	return code
+}
+
+// flowDevice puts the device in a register into the flow. It uses r1.
+func flowDevice(device asm.Register) asm.Instructions {
+	return asm.Instructions{
+		loadMember(asm.R1, device, "net_device", "ifindex"),
+		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),
+		loadMember(asm.R1, device, "net_device", "nd_net.net"),
+		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
+		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord),
+	}
+}
+
+// countFlow counts the decision in regLeaf and writes its event. With once that
+// happens only if the flow has not been counted yet.
+func (f *function) countFlow(once bool, next blockID) blockID {
+	if !f.counters && !f.events {
+		return next
+	}
+	count := f.settle(next)
+	flags := int32(0)
+	if once {
+		flags = linuxNoExist
+		count = f.branch(asm.JEq, asm.R0, linuxExists, next, count)
+	}
+	return f.straight(count,
+		asm.StoreMem(regStack, stackKey, regLeaf, asm.Word),
+		loadMap(asm.R1, flowsMap),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackFlow),
+		asm.Mov.Reg(asm.R3, regStack),
+		asm.Add.Imm(asm.R3, stackKey),
+		asm.Mov.Imm(asm.R4, flags),
+		asm.FnMapUpdateElem.Call())
+}

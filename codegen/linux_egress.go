@@ -1,0 +1,187 @@
+package codegen
+
+import "github.com/cilium/ebpf/asm"
+
+// Protocols whose packets start with two ports.
+var portProtocols = []int32{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, UDP-Lite
+
+// IPv6 extension headers. Who may send them can say one destination to the routing
+// and another to this program, so that they are denied.
+var extensionHeaders = []int32{0, 43, 44, 60, 135, 139, 140}
+
+// egress is the stage that sees every packet with the device it leaves by. It
+// decides on all but TCP connections, and on those whose route has moved.
+func (f *function) egress() blockID {
+	pass := f.straight(noBlock, asm.Mov.Imm(asm.R0, 1))
+	drop := f.straight(noBlock, asm.Mov.Imm(asm.R0, 0))
+	f.broken = drop
+	denied := f.dropPacket(drop)
+	answer := f.branch(asm.JEq, asm.R7, 0, denied, pass)
+	verdict := asm.Instructions{asm.Mov.Reg32(asm.R7, regLeaf), asm.And.Imm32(asm.R7, leafVerdict)}
+	if f.policy.AuditMode {
+		verdict = asm.Instructions{asm.Mov.Imm(asm.R7, 1)}
+	}
+	f.settled = f.straight(f.fillCache(f.countFlow(true, answer)), verdict...)
+
+	judge := f.ifOutbound(f.decide(), pass)
+	known := f.lookCache(pass, denied, judge)
+	device := f.straight(f.readState(known), append(asm.Instructions{
+		asm.Mov.Reg(asm.R1, regContext),
+		callKernel("bpf_cast_to_kern_ctx"),
+		loadMember(asm.R2, asm.R0, "sk_buff", "dev"),
+	}, flowDevice(asm.R2)...)...)
+	parse := f.parse(device, drop)
+
+	// The kernel's own raw sockets send replies of ICMP, IGMP and the like.
+	raw := f.branch(asm.JNE, asm.R1, 0, pass, parse, loadBit(asm.R1, asm.R1, "sock", "sk_kern_sock")...)
+	raw = f.branch(asm.JEq, asm.R1, 0, parse, raw,
+		asm.Mov.Reg(asm.R1, regContext),
+		callKernel("bpf_cast_to_kern_ctx"),
+		loadMember(asm.R1, asm.R0, "sk_buff", "sk"))
+	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, raw, parse,
+		asm.StoreMem(regStack, stackSocket, asm.R0, asm.DWord),
+		asm.Mov.Reg(asm.R7, asm.R0),
+		asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word))
+	full := f.branch(asm.JEq, asm.R0, 0, drop, kind, asm.FnSkFullsock.Call())
+	return f.branch(asm.JEq, asm.R1, 0, drop, full,
+		append(f.start(), asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))...)
+}
+
+// dropPacket drops the packet. A SYN is reported to TCP as lost to congestion, so
+// that connect fails after seconds, not minutes; for a live connection that would
+// be the end, and its route may move back.
+func (f *function) dropPacket(drop blockID) blockID {
+	syn := f.straight(noBlock, asm.Mov.Imm(asm.R0, linuxDropAndTellTCP))
+	state := f.branch(asm.JEq, asm.R1, linuxSynSent, syn, drop, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, drop,
+		asm.LoadMem(asm.R7, regStack, stackSocket, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
+}
+
+// parse reads the flow from the packet: what the socket says of itself need not be
+// where the packet goes. r7 is the socket.
+func (f *function) parse(next, drop blockID) blockID {
+	// A packet that is not of the socket's protocol has been put into another, as
+	// by IPsec: where the inner one goes cannot be told.
+	same := f.add(block{
+		code: asm.Instructions{asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)},
+		jump: jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R4}, taken: next, next: drop,
+	})
+	same = f.branch(asm.JEq, asm.R1, linuxSockRaw, next, same, asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word))
+
+	ports := func(at int16) blockID {
+		read := f.straight(same,
+			asm.LoadMem(asm.R1, asm.R8, at, asm.Word),
+			asm.StoreMem(regStack, stackFlow+flowLocalPort, asm.R1, asm.Word))
+		return f.longer(at+4, read, drop)
+	}
+	none := f.straight(same, storeImm(stackFlow+flowLocalPort, 0, asm.Word))
+
+	// A later fragment has no ports.
+	fragment := f.branch(asm.JNE, asm.R1, 0, drop, ports(20),
+		asm.LoadMem(asm.R1, asm.R8, 6, asm.Half),
+		asm.And.Imm(asm.R1, 0xff1f)) // offset in network byte order
+	code := append(mappedPrefix(), append(
+		copyToFlow(flowRemote+12, asm.R8, 16, 4),
+		copyToFlow(flowLocal+12, asm.R8, 12, 4)...)...)
+	ipv4 := f.straight(f.oneOf(asm.R4, portProtocols, fragment, none), append(code,
+		asm.LoadMem(asm.R4, asm.R8, 9, asm.Byte),
+		asm.StoreMem(regStack, stackFlow+flowProtocol, asm.R4, asm.Word))...)
+
+	code = append(copyToFlow(flowRemote, asm.R8, 24, 16), copyToFlow(flowLocal, asm.R8, 8, 16)...)
+	ipv6 := f.straight(f.oneOf(asm.R4, extensionHeaders, drop, f.oneOf(asm.R4, portProtocols, ports(40), none)), append(code,
+		asm.LoadMem(asm.R4, asm.R8, 6, asm.Byte),
+		asm.StoreMem(regStack, stackFlow+flowProtocol, asm.R4, asm.Word))...)
+	version := f.branch(asm.JEq, asm.R2, 6, f.longer(40, ipv6, drop), drop, asm.RSh.Imm(asm.R2, 4))
+	// A header longer than five words has options, which may hold a route.
+	version = f.branch(asm.JEq, asm.R2, 0x45, ipv4, version, asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte))
+	return f.straight(f.longer(20, version, drop),
+		asm.LoadMem(asm.R8, regContext, linuxBuffData, asm.Word),
+		asm.LoadMem(asm.R9, regContext, linuxBuffDataEnd, asm.Word))
+}
+
+// longer goes to drop unless the packet from r8 up to r9 has as many bytes.
+func (f *function) longer(bytes int16, next, drop blockID) blockID {
+	return f.add(block{
+		code: asm.Instructions{asm.Mov.Reg(asm.R1, asm.R8), asm.Add.Imm(asm.R1, int32(bytes))},
+		jump: jump{op: asm.JGT, wide: true, dst: asm.R1, reg: true, src: asm.R9}, taken: drop, next: next,
+	})
+}
+
+// ifOutbound goes to pass for packets of connections that came from outside: of an
+// accepted socket, or a SYN-ACK, whose socket is the listener. r7 is the socket.
+func (f *function) ifOutbound(next, pass blockID) blockID {
+	direction := f.branch(asm.JEq, asm.R1, socketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, socketDirection, asm.Word))
+	accepted := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
+	state := f.branch(asm.JEq, asm.R1, linuxListen, pass, accepted, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, next, asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
+}
+
+// lookCache looks for an earlier decision on the flow. The entry may be written to
+// by whoever interrupts this program on its CPU, so that the sequence must be even
+// and the same after the entry has been read.
+func (f *function) lookCache(pass, denied, miss blockID) blockID {
+	hit := f.branch(asm.JEq, asm.R3, 0, denied, pass)
+	again := f.add(block{
+		code: asm.Instructions{
+			asm.LoadMem(asm.R3, asm.R0, cacheVerdict, asm.DWord),
+			asm.LoadMem(asm.R1, asm.R0, cacheSequence, asm.DWord),
+		},
+		jump: jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R2}, taken: hit, next: miss,
+	})
+	compare := asm.Instructions{
+		asm.StoreMem(regStack, stackEntry, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R0, cacheSequence, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R2),
+		asm.And.Imm(asm.R1, 1),
+	}
+	for at := int16(0); at < flowSize; at += 8 {
+		compare = append(compare,
+			asm.LoadMem(asm.R3, regStack, stackFlow+at, asm.DWord),
+			asm.LoadMem(asm.R4, asm.R0, cacheFlow+at, asm.DWord),
+			asm.Xor.Reg(asm.R3, asm.R4),
+			asm.Or.Reg(asm.R1, asm.R3))
+	}
+	equal := f.branch(asm.JEq, asm.R1, 0, again, miss, compare...)
+	hash := asm.Instructions{
+		asm.LoadMem(asm.R1, regStack, stackFlow+flowRemote+12, asm.Word),
+		asm.Mul.Imm32(asm.R1, 31),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowLocal+12, asm.Word),
+		asm.Xor.Reg32(asm.R1, asm.R2),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowRemote+4, asm.Word),
+		asm.Xor.Reg32(asm.R1, asm.R2),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowLocalPort, asm.Word),
+		asm.Xor.Reg32(asm.R1, asm.R2),
+		asm.Mul.Imm32(asm.R1, -1640531527), // 2^32 divided by the golden ratio
+		asm.RSh.Imm32(asm.R1, 32-cacheBits),
+	}
+	return f.branch(asm.JEq, asm.R0, 0, f.broken, equal, lookup(cacheMap, hash...)...)
+}
+
+// fillCache notes the verdict in r7, unless somebody else is writing to the entry.
+func (f *function) fillCache(next blockID) blockID {
+	var write asm.Instructions
+	for at := int16(0); at < flowSize; at += 8 {
+		write = append(write,
+			asm.LoadMem(asm.R2, regStack, stackFlow+at, asm.DWord),
+			asm.StoreMem(asm.R1, cacheFlow+at, asm.R2, asm.DWord))
+	}
+	write = append(write,
+		asm.StoreMem(asm.R1, cacheVerdict, asm.R7, asm.DWord),
+		asm.Add.Imm(asm.R3, 2),
+		asm.StoreMem(asm.R1, cacheSequence, asm.R3, asm.DWord))
+	own := f.add(block{
+		code: asm.Instructions{
+			asm.Mov.Reg(asm.R2, asm.R0),
+			asm.Add.Imm(asm.R2, 1),
+			asm.CmpXchg.Mem(asm.R1, asm.R2, asm.DWord, cacheSequence),
+		},
+		jump: jump{op: asm.JEq, wide: true, dst: asm.R0, reg: true, src: asm.R3}, taken: f.straight(next, write...), next: next,
+	})
+	return f.branch(asm.JNE, asm.R2, 0, next, own,
+		asm.LoadMem(asm.R1, regStack, stackEntry, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R1, cacheSequence, asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R0),
+		asm.Mov.Reg(asm.R2, asm.R0),
+		asm.And.Imm(asm.R2, 1))
+}

@@ -1,0 +1,118 @@
+package codegen
+
+// Offsets and sizes in bytes of what the Linux kernel shows a program
+// (linux/bpf.h). Addresses are in network byte order.
+
+// struct bpf_sock_addr, of connect and sendmsg programs.
+const (
+	linuxAddrIP4      = 4
+	linuxAddrIP6      = 8  // u32[4]
+	linuxAddrPort     = 24 // u32, network byte order in the low half
+	linuxAddrProtocol = 36 // u32
+	linuxAddrSocket   = 64 // struct bpf_sock *
+)
+
+// struct bpf_sock_ops.
+const (
+	linuxOpsOp         = 0
+	linuxOpsNewState   = 8 // args[1] of STATE_CB
+	linuxOpsFamily     = 20
+	linuxOpsRemoteIP4  = 24
+	linuxOpsLocalIP4   = 28
+	linuxOpsRemoteIP6  = 32
+	linuxOpsLocalIP6   = 48
+	linuxOpsRemotePort = 64 // u32, network byte order in the high half
+	linuxOpsLocalPort  = 68 // u32, host byte order
+	linuxOpsFlags      = 84
+	linuxOpsSocket     = 184 // struct bpf_sock *
+)
+
+// Values of bpf_sock_ops.op, and the flag that asks for STATE_CB.
+const (
+	linuxConnectOp      = 3  // BPF_SOCK_OPS_TCP_CONNECT_CB
+	linuxAcceptedOp     = 5  // BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB
+	linuxStateOp        = 10 // BPF_SOCK_OPS_STATE_CB
+	linuxStateFlag      = 1 << 2
+	linuxSynSent        = 2 // BPF_TCP_SYN_SENT
+	linuxClose          = 7
+	linuxListen         = 10
+	linuxInet           = 2 // AF_INET
+	linuxSockRaw        = 3 // SOCK_RAW
+	linuxProtoTCP       = 6
+	linuxProtoUDP       = 17
+	linuxProtoMPTCP     = 262 // IPPROTO_MPTCP: TCP on the wire
+	linuxSolSocket      = 1
+	linuxBindToIfindex  = 62         // SO_BINDTOIFINDEX
+	linuxNoInterface    = 0x7fffffff // an ifindex that no interface has
+	linuxNoExist        = 1          // BPF_NOEXIST
+	linuxExists         = -17        // -EEXIST
+	linuxStorageCreate  = 1          // BPF_SK_STORAGE_GET_F_CREATE
+	linuxNoPrealloc     = 1          // BPF_F_NO_PREALLOC
+	linuxDropAndTellTCP = 2          // NET_XMIT_CN of a program at egress: drop, and TCP counts it as congestion
+)
+
+// struct __sk_buff, of egress programs.
+const (
+	linuxBuffData    = 76 // packet pointers
+	linuxBuffDataEnd = 80
+	linuxBuffSocket  = 168 // struct bpf_sock *
+)
+
+// struct bpf_sock, all u32.
+const (
+	linuxSockBound    = 0 // ifindex the socket is bound to
+	linuxSockType     = 8
+	linuxSockProtocol = 12
+	linuxSockState    = 72
+)
+
+// A flow is a connection as all stages on Linux see it: what a decision depends on,
+// and so the key of what is remembered of one. Addresses and ports are in network
+// byte order, an IPv4 address is IPv4-mapped.
+const (
+	flowRemote     = 0
+	flowLocal      = 16
+	flowLocalPort  = 32 // u16
+	flowRemotePort = 34 // u16
+	flowProtocol   = 36 // u32
+	flowInterface  = 40 // u32 ifindex
+	flowGeneration = 44 // u32, of the state map
+	flowNetwork    = 48 // u64 cookie of the network namespace
+	flowSize       = 56
+)
+
+// An entry of the cache map. The sequence is odd while the entry is written.
+const (
+	cacheSequence = 0 // u64
+	cacheFlow     = 8
+	cacheVerdict  = cacheFlow + flowSize // u64: 0 is deny
+	cacheSize     = cacheVerdict + 8
+	cacheBits     = 10 // of the index
+)
+
+// The value of the state map.
+const (
+	stateGeneration = 0 // u32; counts changes of what decisions depend on beside the flow
+	stateFlags      = 4 // u32
+	stateInterfaces = 8 // u64 NET_LUID of each named interface; AbsentInterface for none
+)
+
+// What a socket's storage says of it.
+const (
+	socketDirection = 0 // u32: 0, or socketAccepted
+	socketBound     = 4 // u32: the interface it was bound to before it was aborted
+	socketAborted   = 8 // u32: 1 while the binding is one that makes connect fail
+	socketSize      = 12
+
+	socketAccepted = 1
+)
+
+// The stack of a program for Linux, below what all targets have. The pointers are
+// to the socket, the state map's value and the cache's entry.
+const (
+	stackFlow   = stackEvent - flowSize
+	stackSocket = stackFlow - 8
+	stackState  = stackSocket - 8
+	stackEntry  = stackState - 8
+	stackOption = stackEntry - 8 // value of a socket option
+)

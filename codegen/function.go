@@ -159,6 +159,9 @@ func (b *body) chooseHomes() []home {
 			calls = true
 			continue
 		}
+		if v.Interface != nil {
+			continue
+		}
 		if !b.connection.fromContext(v.Field) {
 			if count[v]++; count[v] == 2 {
 				vars = append(vars, v)
@@ -227,6 +230,9 @@ func (b *body) node(p point) blockID {
 	if n.Var.Set != nil {
 		return b.membership(p, n)
 	}
+	if n.Var.Interface != nil {
+		return b.isInterface(p, n)
+	}
 	if b.connection.fromContext(n.Var.Field) && !p.read {
 		return b.readContext(p)
 	}
@@ -289,6 +295,23 @@ func (b *body) membership(p point, n *compiler.Node) blockID {
 	return b.add(block{
 		code: code,
 		jump: jump{op: asm.JEq, wide: true, dst: asm.R0}, taken: b.broken, next: found,
+	})
+}
+
+// isInterface compares with the LUID that a named interface has now.
+func (b *body) isInterface(p point, n *compiler.Node) blockID {
+	if b.connection.fromContext(n.Var.Field) && !p.read {
+		return b.readContext(p)
+	}
+	at := stateInterfaces + 8*slices.Index(b.policy.Interfaces, n.Var.Interface)
+	code := b.connection.load(compiler.Var{Field: n.Var.Field}, regValue)
+	code = append(code,
+		asm.LoadMem(regConst, regStack, stackState, asm.DWord),
+		asm.LoadMem(regConst, regConst, int16(at), asm.DWord))
+	return b.add(block{
+		code:  code,
+		jump:  jump{op: asm.JEq, wide: true, dst: regValue, reg: true, src: regConst},
+		taken: b.to(p, toNode(n.Kids[1])), next: b.to(p, toNode(n.Kids[0])),
 	})
 }
 

@@ -31,6 +31,9 @@ const (
 
 // leaf notes the rule that a tree has led to and goes on.
 func (b *body) leaf(p point, rule int) blockID {
+	if rule == b.policy.Undecided() {
+		return b.undecided
+	}
 	value := leafValue(b.policy, rule)
 	source := b.ruleSource(rule)
 	set := func(reg asm.Register, next blockID) blockID {
@@ -46,7 +49,7 @@ func (b *body) leaf(p point, rule int) blockID {
 		return b.enter(p.tree+1, p.read)
 	case p.tree > 0:
 		return set(regValue, b.keepLower(p))
-	case trees == 1 && !b.counters && !b.events:
+	case trees == 1 && !b.counters && !b.events && b.target == Windows:
 		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
 	}
 	next := 1

@@ -133,38 +133,21 @@ func (m *Machine) atomic(in *insn, size uint64) error {
 	if address%size != 0 {
 		return fmt.Errorf("atomic operation at %s, is not aligned to %d bytes", m.describe(address, size), size)
 	}
-	mask := uint64(1)<<(size*8) - 1
-	operand, expected := m.reg[in.src], m.reg[0]&mask
-	change := func(old uint64) uint64 {
-		switch in.imm &^ atomicFetch {
-		case atomicAdd:
-			return old + operand
-		case atomicOr:
-			return old | operand
-		case atomicAnd:
-			return old & operand
-		case atomicXor:
-			return old ^ operand
-		case atomicCompare &^ atomicFetch:
-			if old != expected {
-				return old
-			}
-		}
-		return operand
-	}
+	mask := ^uint64(0) >> (64 - 8*size)
+	c := change{in.imm, m.reg[in.src], m.reg[0] & mask}
 	var old uint64
-	if b := m.plainToWrite(address, size); b != nil {
-		if size == 8 {
-			old = binary.LittleEndian.Uint64(b)
-			binary.LittleEndian.PutUint64(b, change(old))
-		} else {
-			old = uint64(binary.LittleEndian.Uint32(b))
-			binary.LittleEndian.PutUint32(b, uint32(change(old)))
+	if b := m.plainToWrite(address, size); b == nil {
+		w, offset := m.shared(address, size, flagReadOnlyProgram)
+		if w == nil {
+			return m.outside("atomic operation on", address, size)
 		}
-	} else if w, offset := m.shared(address, size, flagReadOnlyProgram); w != nil {
-		old = w.update(offset, size, change)
+		old = w.update(offset, size, c)
+	} else if size == 8 {
+		old = binary.LittleEndian.Uint64(b)
+		binary.LittleEndian.PutUint64(b, c.of(old))
 	} else {
-		return m.outside("atomic operation on", address, size)
+		old = uint64(binary.LittleEndian.Uint32(b))
+		binary.LittleEndian.PutUint32(b, uint32(c.of(old)))
 	}
 	switch {
 	case in.imm == atomicCompare:
@@ -173,6 +156,31 @@ func (m *Machine) atomic(in *insn, size uint64) error {
 		m.reg[in.src] = old
 	}
 	return nil
+}
+
+// change is what an atomic instruction does to memory.
+type change struct {
+	code              uint64 // its constant
+	operand, expected uint64
+}
+
+// of is the new value.
+func (c change) of(old uint64) uint64 {
+	switch c.code &^ atomicFetch {
+	case atomicAdd:
+		return old + c.operand
+	case atomicOr:
+		return old | c.operand
+	case atomicAnd:
+		return old & c.operand
+	case atomicXor:
+		return old ^ c.operand
+	case atomicCompare &^ atomicFetch:
+		if old != c.expected {
+			return old
+		}
+	}
+	return c.operand
 }
 
 // bytesPerStep is how many bytes that a helper moves count as one instruction, so

@@ -47,13 +47,13 @@ func replaceBits(p *uint64, mask, v uint64) {
 
 // update changes an aligned number of size bytes, 4 or 8, at once and returns
 // what was there before.
-func (w words) update(off, size uint64, f func(old uint64) uint64) uint64 {
+func (w words) update(off, size uint64, c change) uint64 {
 	i, bit := off/8, off%8*8
-	mask := uint64(1)<<(size*8) - 1
+	mask := ^uint64(0) >> (64 - 8*size)
 	for {
 		word := atomic.LoadUint64(&w[i])
 		old := word >> bit & mask
-		if atomic.CompareAndSwapUint64(&w[i], word, word&^(mask<<bit)|(f(old)&mask)<<bit) {
+		if atomic.CompareAndSwapUint64(&w[i], word, word&^(mask<<bit)|(c.of(old)&mask)<<bit) {
 			return old
 		}
 	}

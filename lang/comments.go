@@ -4,22 +4,33 @@ import (
 	"cmp"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // comment is a `#` in the source and the text after it.
 type comment struct {
 	start int
 	text  string
+	atEnd bool // something stands before it on its line
+	apart bool // it has a line to itself, and the next is blank
 }
 
 // add puts the comment at the end of the node's line, or above the node where
-// that place is taken or the comment has a line to itself.
-func (c *Comments) add(text string, atEnd bool) {
-	if atEnd && c.After == "" && text != "" {
-		c.After = text
+// that place is taken.
+func (c *Comments) add(text comment) {
+	if text.atEnd && c.After == "" && text.text != "" {
+		c.After = text.text
 	} else {
-		c.Before = append(c.Before, text)
+		c.Before = text.appendTo(c.Before)
 	}
+}
+
+func (c comment) appendTo(lines []string) []string {
+	lines = append(lines, c.text)
+	if c.apart {
+		lines = append(lines, "\n")
+	}
+	return lines
 }
 
 // commented is a statement that comments may belong to.
@@ -32,23 +43,49 @@ type commented struct {
 
 // attachComments gives each comment to the node it stands by: at the end of a
 // line to what ends there, else to what follows. A comment in the midst of a
-// statement goes above it, or to a value of a set.
-func attachComments(file *File, comments []comment) {
-	if len(comments) == 0 {
-		return
-	}
+// statement goes above it, or to a value of a set. Lists are the offsets of
+// the lines after the YAML keys under which the statements stand.
+func attachComments(file *File, comments []comment, lists []int) {
 	slices.SortFunc(comments, func(a, b comment) int { return cmp.Compare(a.start, b.start) })
 	list := file.commented()
+	for _, s := range list {
+		s.Apart = file.apart(s.Source.lineOf(s.Start), lists)
+	}
 	for _, c := range comments {
+		line := file.Source.lineOf(c.start)
+		c.atEnd = !file.Source.blankBefore(c.start)
+		c.apart = !c.atEnd && line < len(file.Source.lines) && strings.TrimSpace(file.Source.Line(line+1)) == ""
 		next := sort.Search(len(list), func(i int) bool { return list[i].Start > c.start })
 		switch {
 		case next > 0 && list[next-1].takes(c):
 		case next < len(list):
-			list[next].add(c.text, false)
+			if i, _ := slices.BinarySearch(lists, c.start); i < len(lists) && lists[i] <= list[next].Start {
+				list[next].Heading = c.appendTo(list[next].Heading)
+			} else {
+				list[next].add(c)
+			}
 		default:
-			file.Trailing = append(file.Trailing, c.text)
+			file.Trailing = c.appendTo(file.Trailing)
 		}
 	}
+	if n := len(file.Trailing); n > 0 && file.Trailing[n-1] == "\n" {
+		file.Trailing = file.Trailing[:n-1]
+	}
+}
+
+// apart reports whether a blank line stands above a line and what belongs to it:
+// comments, and the key of a YAML list that begins there.
+func (f *File) apart(line int, lists []int) bool {
+	blank := false
+	for line--; line > 0; line-- {
+		text := strings.TrimSpace(f.Source.Line(line))
+		isKey := line < len(f.Source.lines) && slices.Contains(lists, f.Source.lines[line])
+		if text != "" && !strings.HasPrefix(text, "#") && !isKey {
+			return blank
+		}
+		blank = text == ""
+	}
+	return false
 }
 
 // takes gives the statement a comment that stands in it or at its end; another
@@ -59,15 +96,14 @@ func (s commented) takes(c comment) bool {
 	}
 	line := s.Source.lineOf(c.start)
 	after := sort.Search(len(s.values), func(i int) bool { return s.values[i].Start > c.start })
-	atEnd := !s.Source.blankBefore(c.start)
 	inside := c.start < s.End || after > 0 && s.values[after-1].End == s.End && s.Source.lineOf(s.Start) != line
 	switch {
-	case atEnd && inside && after > 0 && s.Source.lineOf(s.values[after-1].End) == line:
-		s.values[after-1].add(c.text, true)
-	case !atEnd && after < len(s.values):
-		s.values[after].add(c.text, false)
+	case c.atEnd && inside && after > 0 && s.Source.lineOf(s.values[after-1].End) == line:
+		s.values[after-1].add(c)
+	case !c.atEnd && after < len(s.values):
+		s.values[after].add(c)
 	default:
-		s.add(c.text, atEnd)
+		s.add(c)
 	}
 	return true
 }
@@ -77,11 +113,7 @@ func (f *File) commented() []commented {
 	var list []commented
 	add := func(at Span, c *Comments, values []Word) {
 		if at.Source == f.Source {
-			reach := len(f.Source.Text)
-			if line := f.Source.lineOf(at.End); line < len(f.Source.lines) {
-				reach = f.Source.lines[line]
-			}
-			list = append(list, commented{at, c, reach, values})
+			list = append(list, commented{at, c, f.Source.nextLine(at.End), values})
 		}
 	}
 	for _, s := range f.Imports {

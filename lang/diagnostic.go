@@ -39,6 +39,14 @@ func (s *Source) Position(offset int) (line, col int) {
 // lineOf gives the line of a byte offset, from 1.
 func (s *Source) lineOf(offset int) int { return sort.SearchInts(s.lines, offset+1) }
 
+// nextLine gives the offset of the line after that of an offset, or of the end.
+func (s *Source) nextLine(offset int) int {
+	if line := s.lineOf(offset); line < len(s.lines) {
+		return s.lines[line]
+	}
+	return len(s.Text)
+}
+
 // blankBefore reports whether only white space stands before the offset on its
 // line.
 func (s *Source) blankBefore(offset int) bool {

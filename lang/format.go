@@ -7,7 +7,7 @@ import (
 )
 
 // lineWidth is how long a formatted line may get before it is broken up.
-const lineWidth = 100
+const lineWidth = 120
 
 // Format writes a file in the canonical form of a syntax, its own or the other:
 // settings, then sets, interfaces, rules, asserts and tests, each in their order.
@@ -38,10 +38,19 @@ func (p *printer) line(indent int, parts ...string) {
 	p.out.WriteByte('\n')
 }
 
-// above writes the comments that stand above a node.
-func (p *printer) above(indent int, lines []string) {
+// above writes the comments that stand above a statement.
+func (p *printer) above(indent int, c Comments) {
+	p.comments(indent, c.Heading)
+	p.comments(indent, c.Before)
+}
+
+func (p *printer) comments(indent int, lines []string) {
 	for _, s := range lines {
-		p.line(indent, "#", s)
+		if s == "\n" {
+			p.line(0)
+		} else {
+			p.line(indent, "#", s)
+		}
 	}
 }
 
@@ -69,17 +78,17 @@ func (p *printer) dslFile(f *File) {
 		header = *f.Policy
 	}
 	if p.yaml {
-		p.above(0, header.Before)
-		header.Before = nil
+		p.above(0, header.Comments)
+		header.Heading, header.Before = nil, nil
 	}
 	for _, i := range f.Imports {
-		p.above(0, i.Before)
+		p.above(0, i.Comments)
 		p.line(0, "import ", dslString(i.Path.Text), after(i.Comments))
 	}
 	if len(f.Imports) > 0 {
 		p.line(0)
 	}
-	p.above(0, header.Before)
+	p.above(0, header.Comments)
 	p.line(0, "policy ", header.Text, " {", after(header.Comments))
 
 	gap := p.gaps()
@@ -88,26 +97,26 @@ func (p *printer) dslFile(f *File) {
 		value   *Word
 	}{{"hook", f.Hook}, {"default", dslVerdictWord(f.Default)}, {"mode", f.Mode}, {"on unknown", f.OnUnknown}} {
 		if s.value != nil {
-			gap(0)
-			p.above(2, s.value.Before)
+			gap(0, s.value.Comments)
+			p.above(2, s.value.Comments)
 			p.line(2, s.keyword, " ", s.value.Text, after(s.value.Comments))
 		}
 	}
 	for _, s := range f.Sets {
-		gap(0)
+		gap(0, s.Comments)
 		p.dslSet(s)
 	}
 	for _, i := range f.Interfaces {
-		gap(0)
-		p.above(2, i.Before)
+		gap(0, i.Comments)
+		p.above(2, i.Comments)
 		p.line(2, "interface ", i.Name.Text, " = ", i.Kind.Text, " ", dslString(i.Value.Text), after(i.Comments))
 	}
 	for _, r := range f.Rules {
-		gap(1)
+		gap(1, r.Comments)
 		p.dslRule(r)
 	}
 	for _, a := range f.Asserts {
-		gap(2)
+		gap(2, a.Comments)
 		claim := "never "
 		if a.Always {
 			claim = "always "
@@ -115,19 +124,20 @@ func (p *printer) dslFile(f *File) {
 		p.dslConditional(a.Comments, "assert "+a.ID.Text+": "+claim+dslVerdict(a.Verdict.Verdict), a.Cond)
 	}
 	for _, t := range f.Tests {
-		gap(3)
+		gap(3, t.Comments)
 		p.dslTest(t)
 	}
-	p.above(2, f.Trailing)
+	p.comments(2, f.Trailing)
 	p.line(0, "}")
 }
 
 // gaps returns a function to call before each statement with the number of its
-// section; between two sections it leaves a line blank.
-func (p *printer) gaps() func(section int) {
+// section. It leaves a line blank between two sections, and within one where the
+// author did.
+func (p *printer) gaps() func(section int, c Comments) {
 	last := -1
-	return func(section int) {
-		if last >= 0 && last != section {
+	return func(section int, c Comments) {
+		if last >= 0 && (last != section || c.Apart) {
 			p.line(0)
 		}
 		last = section
@@ -147,7 +157,7 @@ func policyName(f *File) string {
 }
 
 func (p *printer) dslSet(s *Set) {
-	p.above(2, s.Before)
+	p.above(2, s.Comments)
 	head := "set " + s.Name.Text
 	if s.Dynamic {
 		head += " dynamic"
@@ -163,7 +173,7 @@ func (p *printer) dslSet(s *Set) {
 	}
 	p.line(2, head, "{", after(s.Comments))
 	for _, v := range s.Values {
-		p.above(4, v.Before)
+		p.comments(4, v.Before)
 		p.line(4, v.String(), ",", after(v.Comments))
 	}
 	p.line(2, "}")
@@ -192,7 +202,7 @@ func (p *printer) dslRule(r *Rule) {
 // dslConditional writes a rule or an assert. One that is too long for a line gets
 // a line for each part of its condition, and then for each term.
 func (p *printer) dslConditional(c Comments, head string, cond Cond) {
-	p.above(2, c.Before)
+	p.above(2, c)
 	if p.yaml {
 		cond = Cond{p.setsByIn(cond.If), p.setsByIn(cond.Unless)}
 	}
@@ -292,31 +302,32 @@ func wrap(text string, width int) []string {
 }
 
 func (p *printer) dslTest(t *Test) {
-	p.above(2, t.Before)
-	tail := "} => " + dslVerdict(t.Expect.Verdict)
+	p.above(2, t.Comments)
+	result := "=> " + dslVerdict(t.Expect.Verdict)
 	if t.By != nil {
-		tail += " by " + t.By.Text
+		result += " by " + t.By.Text
 	}
 	givens := make([]string, len(t.Given))
 	for i, g := range t.Given {
 		givens[i] = g.Field.Text + " = " + g.Value.String()
 	}
-	one := "test { " + strings.Join(givens, ", ") + " " + tail
-	if len(givens) == 0 {
-		one = "test { " + tail
-	}
-	if fits(2, one) {
-		p.line(2, one, after(t.Comments))
-		return
-	}
-	p.line(2, "test {", after(t.Comments))
-	for i, g := range givens {
-		if i < len(givens)-1 {
-			g += ","
+	head := strings.TrimSpace("test { "+strings.Join(givens, ", ")) + " }"
+	switch {
+	case fits(2, head+" "+result):
+		p.line(2, head, " ", result, after(t.Comments))
+	case fits(2, head):
+		p.line(2, head, after(t.Comments))
+		p.line(4, result)
+	default:
+		p.line(2, "test {", after(t.Comments))
+		for i, g := range givens {
+			if i < len(givens)-1 {
+				g += ","
+			}
+			p.line(4, g)
 		}
-		p.line(4, g)
+		p.line(2, "} ", result)
 	}
-	p.line(2, tail)
 }
 
 func dslVerdict(v Verdict) string {

@@ -12,13 +12,13 @@ import (
 func (p *printer) yamlFile(f *File) {
 	imports := f.Imports
 	if f.Syntax == DSL && len(imports) > 0 { // what heads the file stays at its head
-		p.above(0, imports[0].Before)
+		p.comments(0, imports[0].Before)
 		first := *imports[0]
 		first.Before = nil
 		imports = append([]*Import{&first}, imports[1:]...)
 	}
 	if f.Policy != nil {
-		p.above(0, f.Policy.Before)
+		p.comments(0, f.Policy.Before)
 	}
 	p.line(0, "version: 1")
 	if f.Policy != nil {
@@ -33,21 +33,19 @@ func (p *printer) yamlFile(f *File) {
 		value *Word
 	}{{"hook", f.Hook}, {"default", verdict}, {"mode", f.Mode}, {"on_unknown", f.OnUnknown}} {
 		if s.value != nil {
-			p.above(0, s.value.Before)
+			p.apart(s.value.Comments)
+			p.comments(0, s.value.Before)
 			p.line(0, s.key, ": ", s.value.Text, after(s.value.Comments))
 		}
 	}
-	section(p, "import", imports, func(i *Import) {
-		p.above(2, i.Before)
+	section(p, "import", imports, func(i *Import) Comments { return i.Comments }, func(i *Import) {
 		p.line(2, "- ", yamlScalar(i.Path.Text), after(i.Comments))
 	})
-	section(p, "sets", f.Sets, p.yamlSet)
-	section(p, "interfaces", f.Interfaces, func(i *Interface) {
-		p.above(2, i.Before)
+	section(p, "sets", f.Sets, func(s *Set) Comments { return s.Comments }, p.yamlSet)
+	section(p, "interfaces", f.Interfaces, func(i *Interface) Comments { return i.Comments }, func(i *Interface) {
 		p.line(2, yamlScalar(i.Name.Text), ": {", i.Kind.Text, ": ", yamlScalar(i.Value.Text), "}", after(i.Comments))
 	})
-	section(p, "rules", f.Rules, func(r *Rule) {
-		p.above(2, r.Before)
+	section(p, "rules", f.Rules, func(r *Rule) Comments { return r.Comments }, func(r *Rule) {
 		p.line(2, "- id: ", yamlScalar(r.ID.Text), after(r.Comments))
 		p.line(4, "action: ", r.Action.Verdict.String())
 		if r.Log {
@@ -58,8 +56,7 @@ func (p *printer) yamlFile(f *File) {
 		}
 		p.yamlCond(r.Cond)
 	})
-	section(p, "asserts", f.Asserts, func(a *Assert) {
-		p.above(2, a.Before)
+	section(p, "asserts", f.Asserts, func(a *Assert) Comments { return a.Comments }, func(a *Assert) {
 		p.line(2, "- id: ", yamlScalar(a.ID.Text), after(a.Comments))
 		key := "never: "
 		if a.Always {
@@ -68,22 +65,32 @@ func (p *printer) yamlFile(f *File) {
 		p.line(4, key, a.Verdict.Verdict.String())
 		p.yamlCond(a.Cond)
 	})
-	section(p, "tests", f.Tests, p.yamlTest)
-	p.above(0, f.Trailing)
+	section(p, "tests", f.Tests, func(t *Test) Comments { return t.Comments }, p.yamlTest)
+	p.comments(0, f.Trailing)
 }
 
-func section[T any](p *printer, key string, list []T, write func(T)) {
-	if len(list) == 0 {
-		return
-	}
-	p.line(0, key, ":")
-	for _, x := range list {
+// section writes a key and the list below it. What keeps its first item apart
+// stands above the key.
+func section[T any](p *printer, key string, list []T, comments func(T) Comments, write func(T)) {
+	for i, x := range list {
+		p.apart(comments(x))
+		if i == 0 {
+			p.comments(0, comments(x).Heading)
+			p.line(0, key, ":")
+		}
+		p.comments(2, comments(x).Before)
 		write(x)
 	}
 }
 
+// apart leaves a line blank where the author did.
+func (p *printer) apart(c Comments) {
+	if c.Apart && p.out.Len() > 0 {
+		p.line(0)
+	}
+}
+
 func (p *printer) yamlSet(s *Set) {
-	p.above(2, s.Before)
 	name := yamlScalar(s.Name.Text) + ":"
 	dynamic := ""
 	if s.Dynamic {
@@ -109,7 +116,7 @@ func (p *printer) yamlSet(s *Set) {
 		indent = 6
 	}
 	for _, v := range s.Values {
-		p.above(indent, v.Before)
+		p.comments(indent, v.Before)
 		p.line(indent, "- ", yamlScalar(v.String()), after(v.Comments))
 	}
 }
@@ -131,7 +138,6 @@ func (p *printer) yamlTest(t *Test) {
 	if t.By != nil {
 		lines = append(lines, "by: "+yamlScalar(t.By.Text))
 	}
-	p.above(2, t.Before)
 	p.line(2, "- ", lines[0], after(t.Comments))
 	for _, l := range lines[1:] {
 		p.line(4, l)

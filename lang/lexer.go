@@ -146,7 +146,7 @@ func (l *lexer) skipBlanks() {
 				l.at = len(l.text)
 			}
 			at := l.span(start, l.at)
-			l.comments = append(l.comments, comment{at.Start, strings.TrimRight(l.text[start+1:l.at], " \t\r")})
+			l.comments = append(l.comments, comment{start: at.Start, text: strings.TrimRight(l.text[start+1:l.at], " \t\r")})
 			if l.spots != nil && l.source.lineOf(at.Start) != l.source.lineOf(at.End) {
 				l.errorf(at, codeSyntax, "the comment takes in the lines below it, which YAML joins to this one").Hint = "write the condition with `|`"
 			}

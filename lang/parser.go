@@ -92,7 +92,7 @@ func parseDSL(file *File, errs *report) {
 		p.importStatement()
 	}
 	p.policy()
-	attachComments(file, p.lex.comments)
+	attachComments(file, p.lex.comments, nil)
 }
 
 func (p *parser) importStatement() {

@@ -57,10 +57,13 @@ type File struct {
 	Trailing []string // comments after the last statement
 }
 
-// Comments are the comment lines that belong to a node, without the `#`.
+// Comments are the comment lines that belong to a node, without the `#`. A "\n"
+// among those above is a blank line below a comment.
 type Comments struct {
-	Before []string // whole lines above it
-	After  string   // at the end of its line
+	Heading []string // above the key of the YAML list that begins with it
+	Before  []string // whole lines above it
+	After   string   // at the end of its line
+	Apart   bool     // a blank line stands above all that
 }
 
 // Word is an identifier, a literal or a setting's value, as written. In

@@ -180,7 +180,7 @@ func (d *document) commentsIn(from, to int) []comment {
 		if n := bytes.IndexByte(line, '\n'); n >= 0 {
 			line = line[:n]
 		}
-		list = append(list, comment{i, string(bytes.TrimRight(line, " \t\r"))})
+		list = append(list, comment{start: i, text: string(bytes.TrimRight(line, " \t\r"))})
 		i += len(line)
 	}
 	return list

@@ -111,8 +111,9 @@ func comparable(functions []Function) map[string][]instruction {
 
 func requireSameProgram(t testing.TB, want, got *Program) {
 	require.Equal(t, comparable(want.Functions), comparable(got.Functions))
-	want, got = &Program{want.Target, want.Policy, nil, want.Maps, want.Rules, want.Build}, &Program{got.Target, got.Policy, nil, got.Maps, got.Rules, got.Build}
-	require.Equal(t, want, got)
+	a, b := *want, *got
+	a.Functions, b.Functions = nil, nil
+	require.Equal(t, a, b)
 }
 
 func TestObjectRoundTrip(t *testing.T) {

@@ -298,23 +298,6 @@ func (b *body) membership(p point, n *compiler.Node) blockID {
 	})
 }
 
-// isInterface compares with the LUID that a named interface has now.
-func (b *body) isInterface(p point, n *compiler.Node) blockID {
-	if b.connection.fromContext(n.Var.Field) && !p.read {
-		return b.readContext(p)
-	}
-	at := stateInterfaces + 8*slices.Index(b.policy.Interfaces, n.Var.Interface)
-	code := b.connection.load(compiler.Var{Field: n.Var.Field}, regValue)
-	code = append(code,
-		asm.LoadMem(regConst, regStack, stackState, asm.DWord),
-		asm.LoadMem(regConst, regConst, int16(at), asm.DWord))
-	return b.add(block{
-		code:  code,
-		jump:  jump{op: asm.JEq, wide: true, dst: regValue, reg: true, src: regConst},
-		taken: b.to(p, toNode(n.Kids[1])), next: b.to(p, toNode(n.Kids[0])),
-	})
-}
-
 // setKey writes a prefix length and the field's value in network byte order.
 func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
 	bytes := int16(setKeyBytes(f, ipv6))

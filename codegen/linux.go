@@ -13,15 +13,11 @@ import (
 
 // Names of the maps that programs for Linux have beside those of every target.
 const (
-	StateMap   = "hopgate_state"   // array of one value: generation, flags and named interfaces
+	StateMap   = "hopgate_state"   // array of one value, State
 	SocketsMap = "hopgate_sockets" // socket storage: accepted or not, and what connect failed on
 	cacheMap   = "hopgate_cache"   // per-CPU array of the last decisions on packets
 	flowsMap   = "hopgate_flows"   // LRU hash of the flows that have been counted
 )
-
-// AbsentInterface is the LUID in the state map of a named interface that is not
-// there. No interface has it: the low 24 bits of a LUID are 0.
-const AbsentInterface = 1
 
 // Flags in the state map.
 const StateNoConnectStage = 1 // leave TCP connections to the egress stage
@@ -58,6 +54,9 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
 	}
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy)}
+	for _, i := range d.Policy.Interfaces {
+		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
+	}
 	p.Maps = append(maps(d.Policy, p.Rules, opts), linuxMaps(d.Policy, opts)...)
 	early := d.Without(notYetKnown...)
 	for _, stage := range linuxStages {
@@ -96,17 +95,9 @@ var flow = connection{
 }
 
 func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
-	size := uint32(stateInterfaces + 8*len(p.Interfaces))
-	state := make([]byte, size)
-	for i := range p.Interfaces {
-		state[stateInterfaces+8*i] = AbsentInterface
-	}
 	word := &btf.Int{Name: "u32", Size: 4}
 	specs := []*ebpf.MapSpec{
-		{
-			Name: StateMap, Type: ebpf.Array, KeySize: 4, ValueSize: size, MaxEntries: 1,
-			Contents: []ebpf.MapKV{{Key: make([]byte, 4), Value: state}},
-		},
+		{Name: StateMap, Type: ebpf.Array, KeySize: 4, ValueSize: stateSize(len(p.Interfaces)), MaxEntries: 1},
 		{
 			Name: SocketsMap, Type: ebpf.SkStorage, KeySize: 4, ValueSize: socketSize, Flags: linuxNoPrealloc,
 			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
@@ -165,6 +156,24 @@ func (f *function) readState(next blockID) blockID {
 		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
 		asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word))
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+}
+
+// isInterface compares the device with the one that has the interface's name now,
+// in the namespace of whoever keeps the state.
+func (b *body) isInterface(p point, n *compiler.Node) blockID {
+	yes, no := b.to(p, toNode(n.Kids[1])), b.to(p, toNode(n.Kids[0]))
+	same := func(at, flowAt int16, size asm.Size, next blockID) blockID {
+		return b.add(block{
+			code: asm.Instructions{
+				asm.LoadMem(regConst, regStack, stackState, asm.DWord),
+				asm.LoadMem(regConst, regConst, at, size),
+				asm.LoadMem(regValue, regStack, stackFlow+flowAt, size),
+			},
+			jump: jump{op: asm.JEq, wide: true, dst: regValue, reg: true, src: regConst}, taken: next, next: no,
+		})
+	}
+	i := slices.Index(b.policy.Interfaces, n.Var.Interface)
+	return same(stateInterfaces+4*int16(i), flowInterface, asm.Word, same(stateNetwork, flowNetwork, asm.DWord, yes))
 }
 
 // mappedPrefix writes what stands before an IPv4 address in a flow.

@@ -1,5 +1,7 @@
 package codegen
 
+import "encoding/binary"
+
 // Offsets and sizes in bytes of what the Linux kernel shows a program
 // (linux/bpf.h). Addresses are in network byte order.
 
@@ -92,10 +94,34 @@ const (
 
 // The value of the state map.
 const (
-	stateGeneration = 0 // u32; counts changes of what decisions depend on beside the flow
-	stateFlags      = 4 // u32
-	stateInterfaces = 8 // u64 NET_LUID of each named interface; AbsentInterface for none
+	stateGeneration = 0  // u32
+	stateFlags      = 4  // u32
+	stateNetwork    = 8  // u64
+	stateInterfaces = 16 // u32 ifindex of each named interface
 )
+
+func stateSize(interfaces int) uint32 { return uint32(stateInterfaces+4*interfaces+7) &^ 7 }
+
+// State is the value of the state map: what programs for Linux are told while they
+// run.
+type State struct {
+	Generation uint32   // counts changes of what decisions depend on beside the flow, such as sets
+	Flags      uint32   // StateNoConnectStage
+	Network    uint64   // cookie of the namespace that the named interfaces are in
+	Interfaces []uint32 // ifindex of each of Program.Interfaces; 0 for one that is not there
+}
+
+// Bytes is the state as the map has it.
+func (s *State) Bytes() []byte {
+	b := make([]byte, stateSize(len(s.Interfaces)))
+	binary.NativeEndian.PutUint32(b[stateGeneration:], s.Generation)
+	binary.NativeEndian.PutUint32(b[stateFlags:], s.Flags)
+	binary.NativeEndian.PutUint64(b[stateNetwork:], s.Network)
+	for i, index := range s.Interfaces {
+		binary.NativeEndian.PutUint32(b[stateInterfaces+4*i:], index)
+	}
+	return b
+}
 
 // What a socket's storage says of it.
 const (

@@ -36,6 +36,8 @@ type record struct {
 	Rules    []Rule           `json:"rules"`
 	Build    Build            `json:"build"`
 	Contents []recordContents `json:"contents,omitempty"`
+
+	Interfaces []Interface `json:"interfaces,omitempty"`
 }
 
 type recordContents struct {
@@ -45,7 +47,7 @@ type recordContents struct {
 
 // marshalRecord gives the two sections.
 func (p *Program) marshalRecord() (recordData, contents []byte, err error) {
-	r := record{Format: recordFormat, Target: p.Target, Policy: p.Policy, Rules: p.Rules, Build: p.Build}
+	r := record{Format: recordFormat, Target: p.Target, Policy: p.Policy, Rules: p.Rules, Build: p.Build, Interfaces: p.Interfaces}
 	for _, m := range p.Maps {
 		if len(m.Contents) == 0 {
 			continue
@@ -85,7 +87,7 @@ func parseRecord(data []byte) (*record, error) {
 
 // apply fills in what the record and the contents say. The maps must be there.
 func (r *record) apply(p *Program, contents []byte) error {
-	p.Policy, p.Rules, p.Build = r.Policy, r.Rules, r.Build
+	p.Policy, p.Rules, p.Build, p.Interfaces = r.Policy, r.Rules, r.Build, r.Interfaces
 	for _, c := range r.Contents {
 		m := p.mapNamed(c.Map)
 		if m == nil {

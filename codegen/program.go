@@ -25,7 +25,10 @@ type Program struct {
 	Functions []Function      // the entry points
 	Maps      []*ebpf.MapSpec // types carry the target's platform: ebpf.WindowsHash, ebpf.Hash ...
 	Rules     []Rule          // by counter key; the last is the default
-	Build     Build           // where the program comes from
+	// Interfaces are the named interfaces that the host looks up while the program
+	// runs; only on Linux. On other targets they are constants.
+	Interfaces []Interface
+	Build      Build // where the program comes from
 }
 
 // Function is one entry point with the local functions it calls.
@@ -44,6 +47,13 @@ type Rule struct {
 	Verdict string `json:"verdict"` // deny, allow or allow-hard
 	Audit   bool   `json:"audit,omitempty"`
 	Source  string `json:"source,omitempty"` // file:line:col, or ""
+}
+
+// Interface is an interface that the policy names.
+type Interface struct {
+	Name  string `json:"name"`  // in the policy
+	Kind  string `json:"kind"`  // alias or name
+	Value string `json:"value"` // the host's name for it
 }
 
 // Names of the maps of a program.

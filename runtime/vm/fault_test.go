@@ -71,7 +71,7 @@ func TestFaults(t *testing.T) {
 		"tail call without a context": {join(slot(0xb7, 1, 0, 0, 0), slot(0x85, 0, 0, 0, 5)), "tail call without the context in r1"},
 		"tail call into a table":      {join(handle(2, 0), slot(0x85, 0, 0, 0, 5)), "map `m` is not a program array"},
 		"endless loop":                {slot(0x05, 0, 0, -1, 0), "instruction 0: too many instructions executed"},
-		"endless recursion":           {slot(0x85, 0, 1, 0, -1), "instruction 0: call of a ninth function deep"},
+		"endless recursion":           {slot(0x85, 0, 1, 0, -1), "instruction 0: calls nest deeper than 8 frames"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := mustLoad(t, env, test.code, exit)
@@ -149,7 +149,7 @@ func TestDepth(t *testing.T) {
 		if ok {
 			require.NoError(t, err)
 		} else {
-			require.ErrorContains(t, err, "call of a ninth function deep")
+			require.ErrorContains(t, err, "calls nest deeper than 8 frames")
 		}
 	}
 }

@@ -81,3 +81,45 @@ func FuzzRun(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMaps runs rows of operations on maps of all types and shapes.
+func FuzzMaps(f *testing.F) {
+	f.Add(uint32(ebpf.LPMTrie), uint8(8), uint8(3), uint8(4), []byte("\x02 \x00\x00\x00\x0a\x00\x00\x01abc"))
+	f.Add(uint32(ebpf.WindowsLRUCPUHash), uint8(4), uint8(9), uint8(2), []byte("\x02keyavalue of 9\x03keya"))
+	f.Add(uint32(ebpf.Stack), uint8(0), uint8(9), uint8(2), []byte("\x04123456789\x05"))
+	f.Fuzz(func(t *testing.T, typ uint32, keySize, valueSize, entries uint8, data []byte) {
+		m, err := NewMap(&ebpf.MapSpec{Type: ebpf.MapType(typ), KeySize: uint32(keySize), ValueSize: uint32(valueSize), MaxEntries: uint32(entries)})
+		if err != nil {
+			return
+		}
+		take := func(n int) []byte {
+			b := make([]byte, n)
+			data = data[copy(b, data):]
+			return b
+		}
+		for len(data) > 0 {
+			switch op := take(1)[0]; op % 8 {
+			case 0:
+				m.Lookup(take(int(keySize)))
+			case 1, 2:
+				key, value := take(int(keySize)), take(m.valueSize())
+				if m.Update(key, value, uint64(op>>6)) == nil && m.form.kind != trieMap {
+					got, err := m.Lookup(key)
+					require.NoError(t, err)
+					require.Equal(t, value, got)
+				}
+			case 3:
+				m.Delete(take(int(keySize)))
+			case 4:
+				m.Push(take(int(valueSize)), uint64(op>>6))
+			case 5:
+				m.Pop()
+			case 6:
+				m.Drain()
+			case 7:
+				require.LessOrEqual(t, len(m.Keys()), int(entries))
+			}
+			require.LessOrEqual(t, m.Len(), int(entries))
+		}
+	})
+}

@@ -84,7 +84,7 @@ func (m *Machine) fault(p *Program, pc int, err error) *Fault {
 	return &Fault{Program: p.name, Index: pc, Err: err}
 }
 
-var errDepth = errors.New("call of a ninth function deep")
+var errDepth = errors.New("calls nest deeper than 8 frames")
 
 // run is the interpreter: it returns r0 and the number of instructions executed.
 func (m *Machine) run(p *Program) (uint64, uint64, *Fault) {

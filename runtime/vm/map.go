@@ -219,7 +219,7 @@ func bytesNeeded(spec *ebpf.MapSpec, f form) uint64 {
 	if spec.ValueSize > MaxMapBytes {
 		return uint64(spec.ValueSize)
 	}
-	each := (uint64(spec.ValueSize) + 7) &^ 7
+	each := (uint64(max(spec.ValueSize, 1)) + 7) &^ 7
 	if f.perCPU {
 		each *= CPUs
 	}
@@ -228,26 +228,37 @@ func bytesNeeded(spec *ebpf.MapSpec, f form) uint64 {
 	}
 	switch f.kind {
 	case hashMap, lruMap:
-		each += uint64(spec.KeySize) + 16
+		each += uint64(spec.KeySize) + 20
 	case trieMap:
 		each += 2*uint64(spec.KeySize) + 48
 	}
-	if high, _ := bits.Mul64(each, uint64(spec.MaxEntries)); high != 0 {
+	slots := uint64(spec.MaxEntries) + uint64(spareSlots(spec, f))
+	if high, _ := bits.Mul64(each, slots); high != 0 {
 		return 1 << 63
 	}
-	return each * uint64(spec.MaxEntries)
+	return each * slots
 }
 
-// layOut makes index, pool and values. A few slots more than elements let a
-// place rest after its value was replaced.
+// spareSlots is how many slots there are more than elements, to let one rest after
+// its value was replaced: as many as a megabyte has, from 1 to 16.
+func spareSlots(spec *ebpf.MapSpec, f form) uint32 {
+	if f.kind != hashMap && f.kind != lruMap && f.kind != trieMap {
+		return 0
+	}
+	each := uint64(max(spec.ValueSize, 1))
+	if f.perCPU {
+		each *= CPUs
+	}
+	return uint32(min(max(1<<20/each, 1), 16))
+}
+
+// layOut makes index, pool and values.
 func (m *Map) layOut() {
-	m.slots = m.spec.MaxEntries
+	m.slots = m.spec.MaxEntries + spareSlots(&m.spec, m.form)
 	switch m.form.kind {
 	case hashMap, lruMap:
-		m.slots += spareSlots
 		m.index = newTable(m.spec.KeySize, m.slots)
 	case trieMap:
-		m.slots += spareSlots
 		m.index = newTrie(m.spec.KeySize)
 	}
 	if m.index != nil {
@@ -268,8 +279,6 @@ func (m *Map) layOut() {
 	m.shift = addressBits - uint(bits.Len64(numbers))
 	m.values = make(words, numbers*m.stride/8)
 }
-
-const spareSlots = 16
 
 func (m *Map) fill(contents []ebpf.MapKV) error {
 	for i, kv := range contents {

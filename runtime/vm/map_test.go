@@ -25,6 +25,8 @@ func TestNewMap(t *testing.T) {
 		"array":             {ebpf.MapSpec{Type: ebpf.WindowsArray, KeySize: 4, ValueSize: 3, MaxEntries: 7}, ""},
 		"largest":           {ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: MaxMapBytes, MaxEntries: 1}, ""},
 		"too large":         {ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: MaxMapBytes, MaxEntries: 2}, "needs 536870912 bytes, more than 268435456"},
+		"largest hash":      {ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: MaxMapBytes/2 - 32, MaxEntries: 1}, ""},
+		"too large a hash":  {ebpf.MapSpec{Type: ebpf.Hash, KeySize: 4, ValueSize: MaxMapBytes/2 + 1, MaxEntries: 1}, "needs 268435520 bytes"},
 		"absurd":            {ebpf.MapSpec{Type: ebpf.PerCPUHash, KeySize: 512, ValueSize: 1<<32 - 1, MaxEntries: 1<<32 - 1}, "more than 268435456"},
 		"absurd count":      {ebpf.MapSpec{Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: MaxMapBytes, MaxEntries: 1<<32 - 1}, "more than 268435456"},
 		"many programs":     {ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1<<32 - 1}, "more than 268435456"},

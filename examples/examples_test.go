@@ -37,6 +37,7 @@ func TestPoliciesAreFlawlessAndPassTheirTests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir("..")
 			require.Empty(t, hopgate(t, "check", "--strict", "examples/"+name))
+			require.Empty(t, hopgate(t, "fmt", "-l", "examples/"+name))
 			require.Contains(t, hopgate(t, "test", "--threshold", "95", "examples/"+name), "tests passed")
 		})
 	}

@@ -88,6 +88,19 @@ func TestMemoryHelpers(t *testing.T) {
 		_, err := callHelper(t, nil, number, make([]byte, 8), arguments...)
 		require.ErrorContains(t, err, " bytes at ", number)
 	}
+	for _, number := range []int32{helperMemoryCopy, helperMemoryCompare, helperMemorySet, helperStringCopy, helperStringAppend, helperStringLength} {
+		for _, size := range []uint64{^uint64(0), 1<<63 - 1, ^uint64(0) - 512, 1 << 48} {
+			var code []byte
+			for _, address := range []uint64{frameAddress(0) - frameBytes + 1, contextAddress() + 1, valueAddress(0, 1)} {
+				for r := uint8(1); r <= 4; r++ {
+					code = append(code, loadImm(r, []uint64{address, size}[(r+1)%2])...)
+				}
+				_, err := NewMachine().Run(mustLoad(t, &Environment{Maps: map[string]*Map{"m": newTestMap(t, ebpf.Array, 4, 8, 1)}},
+					code, slot(0x85, 0, 0, 0, number), exit), make([]byte, 8), nil)
+				require.ErrorContains(t, err, " bytes at ")
+			}
+		}
+	}
 	_, err := callHelper(t, &Environment{ReadOnlyContext: true}, helperMemorySet, make([]byte, 8), at(0), 8, 1)
 	require.ErrorContains(t, err, "write of 8 bytes at byte 0 of the context, which is read-only")
 }

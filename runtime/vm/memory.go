@@ -190,6 +190,7 @@ const bytesPerStep = 64
 // reach is an error if size bytes at an address are not all in one place that the
 // program may read, or write.
 func (m *Machine) reach(what string, address, size uint64, forbidden uint32) error {
+	size = min(size, offsetMask) // as good as any larger one, and no sum with it wraps
 	if size == 0 || m.plain(address, size) != nil {
 		return nil
 	}

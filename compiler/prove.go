@@ -1,0 +1,141 @@
+package compiler
+
+import "github.com/hopgate/hopgate/lang"
+
+// Proof is what became of an assert: it holds, or there is a counterexample, or
+// neither was found within the limit.
+type Proof struct {
+	Assert         *Assert
+	Holds          bool
+	Counterexample *Counterexample
+}
+
+// Undecided reports whether the search ended before it knew the answer.
+func (p *Proof) Undecided() bool { return !p.Holds && p.Counterexample == nil }
+
+// Counterexample is a connection for which an assert fails. Decision is what Eval
+// says of it.
+type Counterexample struct {
+	Witness
+	Decision Decision
+}
+
+// ProofSteps is how many steps the search for one counterexample may take.
+const ProofSteps = 1 << 23
+
+// Prove decides every assert of the policy, judged as if it were enforced. An assert
+// is on the safe side: where its condition is unknown, `never allow` and `always
+// deny` still apply, `never deny` and `always allow` do not.
+func Prove(p *Policy) []Proof {
+	p = p.Enforced()
+	proofs := make([]Proof, len(p.Asserts))
+	spaces := newPolicySpaces(p, false)
+	for i := range p.Asserts {
+		proofs[i] = spaces.prove(&p.Asserts[i])
+	}
+	return proofs
+}
+
+// ruleSpace is the space of one address family with the formulas under which the
+// rules match.
+type ruleSpace struct {
+	*space
+	rules []formula
+}
+
+// ruleSpaces are those of a policy, for both families.
+type policySpaces struct {
+	policy *Policy
+	spaces [2]ruleSpace
+}
+
+func newPolicySpaces(p *Policy, textual bool) policySpaces {
+	both := policySpaces{policy: p}
+	for i := range both.spaces {
+		s := newSpace(i == 1)
+		s.textual = textual
+		both.spaces[i] = ruleSpace{s, s.ruleFormulas(p)}
+	}
+	return both
+}
+
+// ruleFormulas are, for each rule, the formula under which it matches.
+func (s *space) ruleFormulas(p *Policy) []formula {
+	rules := make([]formula, len(p.Rules))
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		rules[i] = s.formula(r.Cond, p.matchesUnknown(r.Verdict), false)
+	}
+	return rules
+}
+
+// applies reports whether the assert is about a connection on which its condition
+// is unknown.
+func (a *Assert) appliesToUnknown() bool { return a.Always == (a.Verdict == lang.Deny) }
+
+// violatedBy reports whether a verdict is not what the assert claims. `allow` there
+// includes `allow hard`.
+func (a *Assert) violatedBy(v lang.Verdict) bool {
+	is := v == a.Verdict || a.Verdict == lang.Allow && v == lang.AllowHard
+	return is != a.Always
+}
+
+func (both policySpaces) prove(a *Assert) Proof {
+	p := both.policy
+	// An example in which two names stand for one interface is a last resort.
+	for _, distinct := range []bool{true, false} {
+		for _, s := range both.spaces {
+			find := &search{space: s.space, steps: ProofSteps}
+			if w := s.violation(find, p, a, distinct); w != nil {
+				return Proof{Assert: a, Counterexample: &Counterexample{*w, w.Under(p).Eval(&w.Request)}}
+			}
+			if find.gaveUp() {
+				return Proof{Assert: a}
+			}
+		}
+		if len(p.Interfaces) < 2 {
+			break
+		}
+	}
+	return Proof{Assert: a, Holds: true}
+}
+
+// violation finds a connection on which the assert's condition holds and a rule, or
+// the default, decides against it.
+func (s *ruleSpace) violation(find *search, p *Policy, a *Assert, distinct bool) (found *Witness) {
+	claim := s.formula(a.Cond, a.appliesToUnknown(), false)
+	r := s.everything()
+	accept := func() bool {
+		w, ok := s.witness(r, distinct)
+		if ok {
+			found = w
+		}
+		return ok
+	}
+	find.within(r, &claim, func() bool {
+		var kept []*obstacle // the rules so far that agree with the assert
+		for i := range s.rules {
+			rel, _, _ := s.rules[i].look(r)
+			find.steps--
+			switch {
+			case rel == outside:
+			case a.violatedBy(p.Rules[i].Verdict):
+				// What no rule before has decided is a violation; without any, this
+				// rule is out of the way for those that follow.
+				if find.within(r, &s.rules[i], func() bool { return find.uncovered(r, kept, accept) }) {
+					return true
+				}
+				if rel == covers {
+					return false
+				}
+			default:
+				kept = append(kept, &obstacle{formula: &s.rules[i], rule: i})
+				if rel == covers {
+					return false
+				}
+			}
+		}
+		return a.violatedBy(p.Default) && find.uncovered(r, kept, accept)
+	})
+	return found
+}

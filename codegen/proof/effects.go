@@ -1,0 +1,413 @@
+package proof
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// jump decides a comparison, or forks; then done is set.
+func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done bool, err error) {
+	at := *slot
+	in := &x.code[at]
+	wide := in.code&7 == classJump
+	op := in.code & 0xf0
+	a, err := x.get(s, in.dst)
+	if err != nil {
+		return found{}, false, err
+	}
+	b := constant(uint64(in.imm))
+	if in.code&sourceRegister != 0 {
+		source, err := x.get(s, in.src)
+		if err != nil {
+			return found{}, false, err
+		}
+		b = *source
+	}
+	left := *a
+	if _, known := left.constant(); known && b.kind != number || known && !isConstant(&b) {
+		left, b, op = b, left, mirrored(op)
+	}
+	target, _ := in.target(at)
+	y, known := b.constant()
+	if !known {
+		for _, v := range []*value{&left, &b} {
+			if v.kind == joined {
+				return found{}, false, errJoined(v.id)
+			}
+		}
+		return found{}, false, x.strange("compares what is not understood")
+	}
+	if n, known := left.constant(); known {
+		*slot = at + 1
+		if holds(op, n, y, wide) {
+			*slot = target
+		}
+		return found{}, false, nil
+	}
+	if left.kind == status { // less than 0
+		if y != 0 || (op != jumpEqual && op != jumpNotEqual && op != jumpSignedLess && op != jumpSignedGreaterEqual) {
+			return found{}, false, x.strange("compares the helper's result in a way that is not understood")
+		}
+		*slot = at + 1
+		if holds(op, math.MaxUint64, y, wide) {
+			*slot = target
+		}
+		return found{}, false, nil
+	}
+	states := [2]*state{s, nil}
+	n, err := x.test(&left, op, y, wide)
+	if err != nil {
+		return found{}, false, err
+	}
+	slots := [2]int{target, at + 1}
+	other := *s
+	states[1] = &other
+	if left.kind == toMaybe {
+		if op == jumpEqual {
+			slots[0], slots[1] = slots[1], slots[0]
+		}
+		there := left
+		there.kind = toValue
+		replace(states[0], &left, there)
+		replace(states[1], &left, constant(0))
+		return x.lookedUp(read, n, slots, states, left.id)
+	}
+	f, err = x.fork(read, n, slots, states)
+	f.tests = f.tests || n.space != joins
+	if n.space == fields && variable(n.v).network() || n.space == sets && x.networkKey(n.v) {
+		f.network = true
+	}
+	return f, true, err
+}
+
+func isConstant(v *value) bool {
+	_, ok := v.constant()
+	return ok
+}
+
+// replace puts what is known now of a looked-up value wherever it stands.
+func replace(s *state, was *value, is value) {
+	for r := range s.registers {
+		if v := &s.registers[r]; v.kind == was.kind && v.id == was.id {
+			*v = is
+		}
+	}
+}
+
+// test is the node of a comparison with a constant.
+func (x *explorer) test(v *value, op uint8, y uint64, wide bool) (node, error) {
+	width := uint(32)
+	if wide {
+		width = 64
+	}
+	in, ok := comparison(op, y, width)
+	if !ok {
+		return node{}, x.strange("compares in a way that is not understood")
+	}
+	switch v.kind {
+	case joined:
+		return node{kind: testNode, space: joins, v: v.id, width: 32, in: in.and(set{{0, ones(32)}})}, nil
+	case toMaybe:
+		if y != 0 || !wide || (op != jumpEqual && op != jumpNotEqual) || v.offset != 0 {
+			return node{}, x.strange("compares an address in a way that is not understood")
+		}
+		return node{kind: foundNode}, nil
+	case number:
+		return x.testNumber(v, in, int(width)/8)
+	}
+	return node{}, x.strange("compares an address")
+}
+
+// testNumber is the test of bytes that stand together in an input.
+func (x *explorer) testNumber(v *value, in set, bytes int) (node, error) {
+	for bytes > 1 && v.bytes[bytes-1] == 0 {
+		bytes--
+	}
+	first := v.bytes[0]
+	for i := range bytes {
+		if v.bytes[i] == unset || v.bytes[i] == garbage {
+			return node{}, x.wrong("tests bytes that may be anything")
+		}
+		if v.bytes[i] != first+symbol(i) {
+			return node{}, x.strange("tests bytes that do not belong together")
+		}
+	}
+	n := node{kind: testNode, width: uint8(8 * bytes)}
+	n.in = in.and(set{{0, ones(uint(8 * bytes))}})
+	if first >= members {
+		if bytes > 1 {
+			return node{}, x.strange("tests bytes that do not belong together")
+		}
+		n.space, n.v = sets, int32(first-members)
+		return n, nil
+	}
+	variable, significance, ok := first.isInput()
+	if !ok || significance+bytes > 8 {
+		return node{}, x.strange("tests bytes that do not belong together")
+	}
+	n.v, n.shift = int32(variable), uint8(8*significance)
+	return n, nil
+}
+
+// lookedUp forks on whether an element was found. A set always has one, for the
+// whole line; if it has not, the program denies.
+func (x *explorer) lookedUp(read *footprint, n node, slots [2]int, states [2]*state, id int32) (found, bool, error) {
+	l := &x.lookups[id]
+	info := x.maps[l.mapID]
+	if info.isSet {
+		missing, err := x.from(slots[1], states[1])
+		if err != nil {
+			return found{}, true, err
+		}
+		x.slot = slots[1]
+		if end := &x.graph.nodes[missing.node]; end.kind != exitNode || end.value != 0 {
+			return found{}, true, x.wrong("does not deny where a set was never filled")
+		}
+		f, err := x.after(read, slots[0], states[0])
+		f.read.then(&missing.read)
+		return f, true, err
+	}
+	// Counting is not worth a verdict: a counter that is missing changes nothing else.
+	key := uint64(0)
+	for i := info.key - 1; i >= 0; i-- {
+		key = key<<8 | uint64(l.key[i])
+	}
+	missing, err := x.from(slots[1], states[1])
+	if err != nil {
+		return found{}, true, err
+	}
+	missing.node = x.add(node{kind: skipNode, value: key, kids: []int32{missing.node}})
+	there, err := x.from(slots[0], states[0])
+	if err != nil {
+		return found{}, true, err
+	}
+	n.kids = []int32{there.node, missing.node}
+	f := found{node: x.add(n), tests: there.tests || missing.tests, network: there.network || missing.network}
+	total := *read
+	total.then(&there.read)
+	total.then(&missing.read)
+	f.read = total
+	return f, true, nil
+}
+
+// atomic recognizes the addition to a counter.
+func (x *explorer) atomic(read *footprint, slot int, s *state) (found, bool, error) {
+	in := &x.code[slot]
+	if in.code&7 != classStoreRegister || in.code&0xe0 != modeAtomic {
+		return found{}, false, nil
+	}
+	base, err := x.get(s, in.dst)
+	if err != nil {
+		return found{}, true, err
+	}
+	added, err := x.get(s, in.src)
+	if err != nil {
+		return found{}, true, err
+	}
+	one, known := added.constant()
+	if base.kind != toValue || base.offset != 0 || in.offset != 0 || !x.maps[x.lookups[base.id].mapID].counters {
+		return found{}, true, x.wrong("adds to something that is not a counter")
+	}
+	if in.imm != 0 || accessBytes(in.code) != 8 || !known || one != 1 {
+		return found{}, true, x.wrong("does not add one to a counter of 64 bits")
+	}
+	l := &x.lookups[base.id]
+	key := uint64(0)
+	for i := range 4 {
+		key |= uint64(l.key[i]) << (8 * i)
+	}
+	f, err := x.effect(read, node{kind: countNode, value: key}, slot+1, s)
+	return f, true, err
+}
+
+// call executes a helper.
+func (x *explorer) call(read *footprint, slot int, s *state) (f found, done bool, err error) {
+	in := &x.code[slot]
+	if in.src != 0 || in.code&7 != classJump || in.code&sourceRegister != 0 {
+		return found{}, false, x.strange("calls a function of its own")
+	}
+	switch in.imm {
+	case helperLookup:
+		err = x.callLookup(s)
+	case helperPidTgid:
+		v := value{kind: number, bytes: x.view.process}
+		x.clobber(s, v)
+	case helperNetwork:
+		f, err = x.callNetwork(read, slot, s)
+		return f, true, err
+	case helperRing:
+		n, err := x.callRing(s)
+		if err != nil {
+			return found{}, false, err
+		}
+		f, err = x.effect(read, n, slot+1, s)
+		return f, true, err
+	default:
+		err = x.strange("calls helper %d", in.imm)
+	}
+	return found{}, false, err
+}
+
+// clobber sets r0 and forgets r1 to r5.
+func (x *explorer) clobber(s *state, r0 value) {
+	x.set(s, 0, r0)
+	for r := uint8(1); r <= 5; r++ {
+		x.set(s, r, value{})
+	}
+}
+
+func (x *explorer) mapArgument(s *state) (int32, error) {
+	v, err := x.get(s, 1)
+	if err == nil && v.kind != toMap {
+		err = x.wrong("passes no map to a helper")
+	}
+	return v0(v).id, err
+}
+
+func v0(v *value) *value {
+	if v == nil {
+		return &value{}
+	}
+	return v
+}
+
+func (x *explorer) callLookup(s *state) error {
+	id, err := x.mapArgument(s)
+	if err != nil {
+		return err
+	}
+	address, err := x.get(s, 2)
+	if err != nil {
+		return err
+	}
+	info := &x.maps[id]
+	if address.kind != toStack || info.key > len(lookup{}.key) {
+		return x.strange("looks up a key that is not on the stack")
+	}
+	key, err := x.load(s, address, 0, info.key)
+	if err != nil {
+		return err
+	}
+	l := lookup{mapID: id}
+	copy(l.key[:], key)
+	switch {
+	case info.counters:
+		n := uint64(0)
+		for i, b := range key {
+			if b > 0xff {
+				return x.strange("counts by what is not a constant")
+			}
+			n |= uint64(b) << (8 * i)
+		}
+		if n >= info.entries {
+			return x.wrong("counts rule %d, which is not there", n)
+		}
+	case !info.isSet:
+		return x.strange("looks something up in map `%s`", info.name)
+	}
+	number, ok := x.known[l]
+	if !ok {
+		number = int32(len(x.lookups))
+		x.known[l] = number
+		x.lookups = append(x.lookups, l)
+	}
+	x.clobber(s, value{kind: toMaybe, id: number})
+	return nil
+}
+
+// callNetwork forks on whether the network context is there. Where it is not, the
+// buffer has bytes that may be anything.
+func (x *explorer) callNetwork(read *footprint, slot int, s *state) (found, error) {
+	context, err := x.get(s, 1)
+	if err != nil {
+		return found{}, err
+	}
+	buffer, err := x.get(s, 2)
+	if err != nil {
+		return found{}, err
+	}
+	length, err := x.get(s, 3)
+	if err != nil {
+		return found{}, err
+	}
+	size, known := length.constant()
+	at := buffer.offset + stackSize
+	switch {
+	case context.kind != toContext || context.offset != 0:
+		return found{}, x.wrong("passes no context to the helper")
+	case !known || size == 0 || size > uint64(len(x.view.network)):
+		return found{}, x.wrong("asks for a network context of another size")
+	case buffer.kind != toStack || at < 0 || at+int64(size) > stackSize:
+		return found{}, x.wrong("asks for the network context outside of its stack")
+	case s.asked != never:
+		return found{}, x.wrong("asks for the network context twice")
+	}
+	address := *buffer
+	states := [2]*state{s, new(state)}
+	*states[1] = *s
+	var unknown [len(x.view.network)]symbol
+	for i := range unknown {
+		unknown[i] = garbage
+	}
+	for i, bytes := range [][]symbol{x.view.network[:size], unknown[:size]} {
+		if err := x.store(states[i], &address, 0, bytes); err != nil {
+			return found{}, err
+		}
+		states[i].asked = [2]asked{answered, failed}[i]
+		x.clobber(states[i], [2]value{constant(0), {kind: status}}[i])
+	}
+	f, err := x.fork(read, node{kind: askNode}, [2]int{slot + 1, slot + 1}, states)
+	if x.slot = slot; err == nil && !f.network {
+		err = x.wrong("asks for the network context, which nothing after it reads")
+	}
+	f.tests = true
+	return f, err
+}
+
+// callRing is the node of an event.
+func (x *explorer) callRing(s *state) (node, error) {
+	id, err := x.mapArgument(s)
+	if err != nil {
+		return node{}, err
+	}
+	data, err := x.get(s, 2)
+	if err != nil {
+		return node{}, err
+	}
+	address := *data
+	size, err := x.get(s, 3)
+	if err != nil {
+		return node{}, err
+	}
+	length, lengthKnown := size.constant()
+	flags, err := x.get(s, 4)
+	if err != nil {
+		return node{}, err
+	}
+	zero, flagsKnown := flags.constant()
+	if !x.maps[id].events || !lengthKnown || length > stackSize || !flagsKnown || zero != 0 || address.kind != toStack {
+		return node{}, x.wrong("writes no event")
+	}
+	bytes, err := x.load(s, &address, 0, int(length))
+	if err != nil {
+		return node{}, err
+	}
+	n := node{kind: eventNode, asked: s.asked}
+	var text []byte
+	for _, b := range bytes {
+		text = binary.LittleEndian.AppendUint16(text, uint16(b))
+	}
+	n.event = string(text)
+	x.clobber(s, anything())
+	return n, nil
+}
+
+// networkKey reports whether the key of a lookup comes from the network context.
+func (x *explorer) networkKey(id int32) bool {
+	for _, b := range x.lookups[id].key {
+		if v, _, ok := b.isInput(); ok && v.network() {
+			return true
+		}
+	}
+	return false
+}

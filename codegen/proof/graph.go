@@ -1,0 +1,117 @@
+package proof
+
+import "github.com/hopgate/hopgate/codegen"
+
+// graph is what a function decides, taken from its instructions: a directed acyclic
+// graph of tests of variables that ends in effects and an exit.
+type graph struct {
+	function *function
+	nodes    []node
+	root     int32
+	order    []int32 // what root reaches, parents before their kids
+	lookups  []lookup
+	maps     []mapInfo
+	joins    int // joined registers, whose variables come after those of lookups
+}
+
+// variables is how many there are. Those of lookups follow the fields, those of
+// joined registers follow them.
+func (g *graph) variables() int { return int(numFields) + len(g.lookups) + g.joins }
+
+func (g *graph) lookupVariable(id int32) variable { return numFields + variable(id) }
+
+func (g *graph) joinVariable(id int32) variable {
+	return numFields + variable(len(g.lookups)) + variable(id)
+}
+
+type nodeKind uint8
+
+const (
+	exitNode   nodeKind = iota // r0 is value
+	testNode                   // kids[0] if the bits of variable are in set, else kids[1]
+	askNode                    // the network context is there: kids[0], or not: kids[1]
+	foundNode                  // a counter was found: kids[0], or not: kids[1]
+	countNode                  // one is added to counter value
+	skipNode                   // counter value could not be found
+	eventNode                  // the event is written
+	setNode                    // variable becomes value, or that of another variable
+	chooseNode                 // kids by the value of variable, those of values
+)
+
+type node struct {
+	kind     nodeKind
+	v        int32 // a field, lookup or join, as space says
+	space    space
+	shift    uint8 // of the tested bits
+	width    uint8
+	in       set
+	value    uint64
+	from     int32 // of setNode: the join it is copied from, or -1
+	values   []uint64
+	kids     []int32
+	event    string // the symbols of the bytes, two bytes each
+	asked    asked
+	tail     bool // nothing is tested from here on
+	outcomes int32
+}
+
+type space uint8
+
+const (
+	fields space = iota
+	sets
+	joins
+)
+
+// variable is what the node tests or sets.
+func (g *graph) variable(n *node) variable {
+	switch n.space {
+	case sets:
+		return g.lookupVariable(n.v)
+	case joins:
+		return g.joinVariable(n.v)
+	}
+	return variable(n.v)
+}
+
+// sort orders the nodes and marks tails.
+func (g *graph) sort() {
+	g.order = g.order[:0]
+	seen := make([]bool, len(g.nodes))
+	type visit struct {
+		node int32
+		kid  int
+	}
+	stack := []visit{{node: g.root}}
+	seen[g.root] = true
+	for len(stack) > 0 {
+		top := &stack[len(stack)-1]
+		n := &g.nodes[top.node]
+		if top.kid < len(n.kids) {
+			kid := n.kids[top.kid]
+			top.kid++
+			if !seen[kid] {
+				seen[kid] = true
+				stack = append(stack, visit{node: kid})
+			}
+			continue
+		}
+		n.tail = n.kind != testNode && n.kind != askNode && n.kind != chooseNode && n.kind != setNode
+		for _, kid := range n.kids {
+			n.tail = n.tail && g.nodes[kid].tail
+		}
+		g.order = append(g.order, top.node)
+		stack = stack[:len(stack)-1]
+	}
+	for i, j := 0, len(g.order)-1; i < j; i, j = i+1, j-1 {
+		g.order[i], g.order[j] = g.order[j], g.order[i]
+	}
+}
+
+// Helpers of eBPF for Windows that a program of ours calls.
+const (
+	helperLookup  = 1
+	helperRing    = 11
+	helperPidTgid = codegen.HelperCurrentPidTgid
+	helperNetwork = codegen.HelperNetworkContext
+)

@@ -1,0 +1,129 @@
+package proof
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// instruction is one instruction as it stands in the object (RFC 9669), a 64-bit
+// constant with both of its slots.
+type instruction struct {
+	code     uint8
+	dst, src uint8
+	offset   int16
+	imm      int64
+	mapName  string // of a load that a relocation points at a map
+}
+
+// function is an entry point of the object. Code is indexed by slot; the second
+// slot of a 64-bit constant is left empty.
+type function struct {
+	attach codegen.AttachType
+	code   []instruction
+}
+
+func (f *function) ipv6() bool {
+	switch f.attach {
+	case codegen.AttachConnectAuthorization6, codegen.AttachRecvAccept6, codegen.AttachConnect6:
+		return true
+	}
+	return false
+}
+
+// readFunctions decodes the attach sections from the bytes of the file.
+func readFunctions(data []byte) ([]*function, error) {
+	file, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	symbols, err := file.Symbols()
+	if err != nil {
+		return nil, err
+	}
+	var list []*function
+	for i, s := range file.Sections {
+		attach, ok := codegen.AttachTypeOf(s.Name)
+		if !ok || s.Flags&elf.SHF_EXECINSTR == 0 {
+			continue
+		}
+		f := &function{attach: attach}
+		if f.code, err = readSection(file, i, symbols); err != nil {
+			return nil, fmt.Errorf("section %s: %w", s.Name, err)
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}
+
+func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction, error) {
+	s := file.Sections[index]
+	data, err := s.Data()
+	if err != nil {
+		return nil, err
+	}
+	if len(data)%8 != 0 || len(data) == 0 {
+		return nil, fmt.Errorf("%d bytes are no instructions", len(data))
+	}
+	for _, sym := range symbols {
+		if int(sym.Section) == index && elf.ST_TYPE(sym.Info) == elf.STT_FUNC && sym.Value != 0 {
+			return nil, fmt.Errorf("more than one function")
+		}
+	}
+	names, err := mapNames(file, index, symbols)
+	if err != nil {
+		return nil, err
+	}
+	const loadConstant = 0x18
+	code := make([]instruction, len(data)/8)
+	for i := 0; i < len(code); i++ {
+		b := data[8*i:]
+		in := &code[i]
+		*in = instruction{
+			code: b[0], dst: b[1] & 15, src: b[1] >> 4,
+			offset: int16(binary.LittleEndian.Uint16(b[2:])),
+			imm:    int64(int32(binary.LittleEndian.Uint32(b[4:]))),
+		}
+		if in.dst > 10 || in.src > 10 {
+			return nil, fmt.Errorf("instruction %d: no such register", i)
+		}
+		if in.code != loadConstant {
+			continue
+		}
+		if i+1 == len(code) || data[8*i+8] != 0 {
+			return nil, fmt.Errorf("instruction %d: half a constant", i)
+		}
+		in.imm = int64(uint64(uint32(in.imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
+		in.mapName = names[uint64(8*i)]
+		i++
+	}
+	return code, nil
+}
+
+// mapNames gives the symbols that relocations of 64-bit constants refer to, by
+// offset in the section.
+func mapNames(file *elf.File, index int, symbols []elf.Symbol) (map[uint64]string, error) {
+	const relocation64 = 1 // R_BPF_64_64
+	names := map[uint64]string{}
+	for _, r := range file.Sections {
+		if r.Type != elf.SHT_REL || int(r.Info) != index {
+			continue
+		}
+		data, err := r.Data()
+		if err != nil {
+			return nil, err
+		}
+		for ; len(data) >= 16; data = data[16:] {
+			info := binary.LittleEndian.Uint64(data[8:])
+			symbol := int(elf.R_SYM64(info)) - 1 // Symbols leaves out the null one
+			if elf.R_TYPE64(info) != relocation64 || symbol < 0 || symbol >= len(symbols) {
+				return nil, fmt.Errorf("a relocation of another kind")
+			}
+			names[binary.LittleEndian.Uint64(data)] = symbols[symbol].Name
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,183 @@
+// Package proof shows that an object is a policy: it decodes the instructions from
+// the bytes of the file, executes them on symbols, and compares what comes out with
+// the rules. It shares no code with the compiler's diagrams or with the code
+// generator; what it has in common with them is the meaning of the conditions
+// (compiler.Cond), the layouts of memory and the names of maps.
+package proof
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// Status is what a check found out.
+type Status uint8
+
+const (
+	Proved  Status = iota // the object is the policy
+	Refuted               // it is not
+	Tested                // neither could be shown; no difference was found on some connections
+)
+
+func (s Status) String() string { return [...]string{"proved", "refuted", "tested"}[s] }
+
+// Result is what a check found out, and how.
+type Result struct {
+	Status Status
+	Reason string // why it is refuted, or could not be proved
+
+	// Counterexample is a connection that shows the difference; nil where the object
+	// is wrong as such.
+	Counterexample *Counterexample
+
+	Functions int // entry points
+	Nodes     int // tests and effects in the decisions that the instructions make
+	Boxes     int // parts of rules that were followed through them
+	Steps     int // nodes met on the way
+	Points    int // connections on which policy and object were compared, if tested
+	Duration  time.Duration
+}
+
+// String says what was found out without claiming more.
+func (r *Result) String() string {
+	switch r.Status {
+	case Proved:
+		return fmt.Sprintf("proved: %d functions, %d nodes, %d boxes, %d steps", r.Functions, r.Nodes, r.Boxes, r.Steps)
+	case Refuted:
+		return "refuted: " + r.Reason
+	}
+	return fmt.Sprintf("tested on %d points, not proved: %s", r.Points, r.Reason)
+}
+
+// Check compares an object with a policy. With a budget it gives up the proof after
+// that time and tests connections instead, for as long again at most; 0 means no
+// limit. The error is that of a file that is no object.
+func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, error) {
+	began := time.Now()
+	c := &checker{policy: p, result: &Result{}}
+	if budget > 0 {
+		c.deadline = began.Add(budget)
+	}
+	program, err := codegen.ReadObject("object", object)
+	if err != nil {
+		return nil, err
+	}
+	c.program = program
+	functions, err := readFunctions(object)
+	if err != nil {
+		return nil, err
+	}
+	c.conclude(functions, budget)
+	c.result.Duration = time.Since(began)
+	return c.result, nil
+}
+
+func (c *checker) conclude(functions []*function, budget time.Duration) {
+	r := c.result
+	err := c.whole(functions)
+	var wrong *errWrong
+	var refused *refusal
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &wrong):
+		r.Status, r.Reason, r.Counterexample = Refuted, wrong.reason, wrong.seen
+		return
+	case errors.As(err, &refused) && refused.wrong:
+		r.Status, r.Reason = Refuted, refused.Error()
+		return
+	case errors.Is(err, errTime):
+		err = fmt.Errorf("%w after %s", errTime, budget)
+	}
+	r.Status, r.Reason = Tested, err.Error()
+	if c.program.Target != codegen.Windows {
+		return
+	}
+	for _, f := range functions {
+		if seen := c.sample(f, budget); seen != nil {
+			r.Status, r.Reason, r.Counterexample = Refuted, seen.String(), seen
+			return
+		}
+	}
+}
+
+// whole proves the object.
+func (c *checker) whole(functions []*function) error {
+	if c.program.Target != codegen.Windows {
+		return fmt.Errorf("programs for target %s are not followed", c.program.Target)
+	}
+	if err := c.readMaps(); err != nil {
+		return err
+	}
+	want := []codegen.AttachType{codegen.AttachConnectAuthorization4, codegen.AttachConnectAuthorization6}
+	if c.policy.Hook == compiler.Accept {
+		want = []codegen.AttachType{codegen.AttachRecvAccept4, codegen.AttachRecvAccept6}
+	}
+	if len(functions) != len(want) {
+		return &errWrong{reason: fmt.Sprintf("the object has %d functions, the policy is for %d attach types", len(functions), len(want))}
+	}
+	for i, f := range functions {
+		if f.attach != want[i] {
+			return &errWrong{reason: fmt.Sprintf("the object has a function for %s, the policy is for hook %s", f.attach.Section(), c.policy.Hook)}
+		}
+		if err := c.function(f); err != nil {
+			return err
+		}
+		c.result.Functions++
+	}
+	return nil
+}
+
+// readMaps learns the maps of the object and checks what they start with.
+func (c *checker) readMaps() error {
+	for _, m := range c.program.Maps {
+		info := mapInfo{name: m.Name, key: int(m.KeySize), entries: uint64(m.MaxEntries)}
+		switch {
+		case m.Name == codegen.CountersMap:
+			info.counters, c.counters = true, true
+			if m.Type != ebpf.WindowsPerCPUArray || m.KeySize != 4 || m.ValueSize != 8 || int(m.MaxEntries) != len(c.policy.Rules)+1 {
+				return &errWrong{reason: "the counters' map is not one counter for each rule and the default"}
+			}
+		case m.Name == codegen.EventsMap:
+			info.events = true
+			if m.Type != ebpf.WindowsRingBuf {
+				return &errWrong{reason: "the events' map is no ring buffer"}
+			}
+		default:
+			if err := c.readSet(m); err != nil {
+				return err
+			}
+			info.isSet = true
+		}
+		c.maps = append(c.maps, info)
+	}
+	return nil
+}
+
+// readSet checks the map of a dynamic set.
+func (c *checker) readSet(m *ebpf.MapSpec) error {
+	for _, s := range c.policy.Sets {
+		for _, ipv6 := range []bool{false, true} {
+			if m.Name != codegen.SetMapName(s, ipv6) {
+				continue
+			}
+			if m.Type != ebpf.WindowsLPMTrie || m.ValueSize != 4 || m.KeySize > 20 || m.KeySize < 8 {
+				return &errWrong{reason: fmt.Sprintf("map `%s` is no trie of a set", m.Name)}
+			}
+			if err := checkContents(s, m); err != nil {
+				return &errWrong{reason: fmt.Sprintf("map `%s` starts with %v", m.Name, err)}
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("map `%s` is not known", m.Name)
+}
+
+func verdict(n uint64) lang.Verdict { return lang.Verdict(n) }

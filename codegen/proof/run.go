@@ -1,0 +1,173 @@
+package proof
+
+// runner follows a box of inputs through a graph, all paths at once: what reaches
+// a node is a box that holds at least the inputs that do.
+type runner struct {
+	graph *graph
+	at    [][]set // by node
+	arena []set
+	used  int
+	count int // variables
+}
+
+func newRunner(g *graph, variables int) *runner {
+	return &runner{graph: g, at: make([][]set, len(g.nodes)), count: variables}
+}
+
+// clone copies a box into memory that is used again after the run.
+func (r *runner) clone(b []set) []set {
+	if r.used+r.count > len(r.arena) {
+		r.arena = make([]set, max(4096*r.count, r.count))
+		r.used = 0
+	}
+	c := r.arena[r.used : r.used+r.count : r.used+r.count]
+	r.used += r.count
+	copy(c, b)
+	return c
+}
+
+// run follows a box and calls visit for each tail that it reaches.
+func (r *runner) run(b []set, visit func(tail int32, b []set)) (visited int) {
+	r.used = 0
+	pending := 1
+	r.at[r.graph.root] = b
+	for _, id := range r.graph.order {
+		here := r.at[id]
+		if here == nil {
+			continue
+		}
+		r.at[id] = nil
+		visited++
+		if r.graph.nodes[id].tail {
+			visit(id, here)
+		} else {
+			r.graph.forward(id, here, r.clone, func(kid int32, b []set) {
+				if r.at[kid] == nil {
+					pending++
+				}
+				r.send(kid, b)
+			})
+		}
+		if pending--; pending == 0 {
+			break
+		}
+	}
+	return visited
+}
+
+func (r *runner) send(kid int32, b []set) {
+	was := r.at[kid]
+	if was == nil {
+		r.at[kid] = b
+		return
+	}
+	cloned := false
+	for v := range was {
+		if union := was[v].or(b[v]); len(union) != len(was[v]) || len(union) > 0 && &union[0] != &was[v][0] {
+			if !cloned {
+				was, cloned = r.clone(was), true
+			}
+			was[v] = union
+		}
+	}
+	r.at[kid] = was
+}
+
+// forward sends what of a box goes on from a node to each of its kids.
+func (g *graph) forward(id int32, b []set, clone func([]set) []set, send func(kid int32, b []set)) {
+	n := &g.nodes[id]
+	switch n.kind {
+	case testNode:
+		v := g.variable(n)
+		for i, kid := range n.kids {
+			part := n.part(b[v], i)
+			switch {
+			case len(part) == 0:
+			case part.same(b[v]):
+				send(kid, b)
+			default:
+				c := clone(b)
+				c[v] = part
+				send(kid, c)
+			}
+		}
+	case askNode:
+		send(n.kids[0], b)
+		c := clone(b)
+		for v := interfaceType; v <= subInterface; v++ {
+			if c[v] = c[v].and(point(v.missing())); len(c[v]) == 0 {
+				return
+			}
+		}
+		send(n.kids[1], c)
+	case setNode:
+		c := clone(b)
+		c[g.variable(n)] = point(n.value)
+		if n.from >= 0 {
+			c[g.variable(n)] = b[g.joinVariable(n.from)]
+		}
+		send(n.kids[0], c)
+	case chooseNode:
+		v := g.variable(n)
+		for i, value := range n.values {
+			if b[v].contains(value) {
+				c := clone(b)
+				c[v] = point(value)
+				send(n.kids[i], c)
+			}
+		}
+	default:
+		for _, kid := range n.kids {
+			send(kid, b)
+		}
+	}
+}
+
+// part is what of a variable's values goes on to a kid of a test, or more if the
+// tested bits are not at the top of the values.
+func (n *node) part(s set, kid int) set {
+	in := n.in
+	if kid == 1 {
+		in = in.not(ones(uint(n.width)))
+	}
+	top := uint(n.shift) + uint(n.width)
+	if n.shift == 0 && (top == 64 || len(s) > 0 && s[len(s)-1].last <= ones(top)) {
+		return s.and(in)
+	}
+	var out set
+	for _, a := range s {
+		out = out.or(n.partOf(a, in, top))
+	}
+	if out.same(s) {
+		return s
+	}
+	return out
+}
+
+// maxBlocks bounds the pieces into which a span is cut for a test of low bits.
+const maxBlocks = 8
+
+func (n *node) partOf(a span, in set, top uint) set {
+	first, last := uint64(0), uint64(0)
+	if top < 64 {
+		first, last = a.first>>top, a.last>>top
+	}
+	if last-first >= maxBlocks {
+		return set{a}
+	}
+	var out set
+	for block := first; ; block++ {
+		base := uint64(0)
+		if top < 64 {
+			base = block << top
+		}
+		shifted := make(set, 0, len(in))
+		for _, q := range in {
+			shifted = append(shifted, span{base + q.first<<n.shift, base + (q.last<<n.shift | ones(uint(n.shift)))})
+		}
+		out = out.or(set{a}.and(shifted))
+		if block == last {
+			return out
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package proof
+
+import (
+	"time"
+)
+
+// maxPoints is how many connections are tried where nothing could be proved.
+const maxPoints = 20000
+
+// sample compares policy and instructions on connections at the bounds of the
+// rules' conditions.
+func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
+	deadline := time.Now().Add(budget)
+	for _, t := range c.kinds(&graph{function: f, maps: c.maps}) {
+		p := &part{checker: c, graph: t.graph, terms: t}
+		p.formulas()
+		bounds := make([]set, t.count)
+		for _, m := range p.match {
+			m.bounds(bounds)
+		}
+		for _, b := range p.start() {
+			for v := range numFields {
+				if near := bounds[v].and(b[v]); len(near) > 0 {
+					b[v] = near
+				}
+			}
+			for try := range uint64(maxPoints / 4) {
+				if budget > 0 && try%64 == 0 && time.Now().After(deadline) {
+					return nil
+				}
+				seen := c.point(p, f, b, try)
+				if seen != nil {
+					return seen
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) point(p *part, f *function, b []set, try uint64) *Counterexample {
+	r, sets, failed := p.pick(b, try)
+	if len(c.policy.Sets) == 0 {
+		sets = nil
+	}
+	seen, err := c.try(f, r, sets, failed)
+	if err == nil {
+		c.result.Points++
+	}
+	return seen
+}
+
+// bounds collects, by variable, the values at and beside the ends of the tests.
+func (f *formula) bounds(by []set) {
+	for _, p := range f.parts {
+		p.bounds(by)
+	}
+	if f.kind != test {
+		return
+	}
+	s := by[f.v]
+	for _, a := range f.in {
+		s = s.or(set{{a.first - min(a.first, 1), a.first}})
+		s = s.or(set{{a.last, a.last + min(^a.last, 1)}})
+	}
+	by[f.v] = s
+}

@@ -67,7 +67,10 @@ listings to standard output.`,
 // spellings, whatever interfaces are bound to. Without counters nobody sees which of two like rules
 // decided, so they may share code.
 func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program, *compiler.Diagram, error) {
-	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: opts.NoCounters})
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
+		MergeRules:     opts.NoCounters,
+		FreeInterfaces: opts.Target == codegen.Linux, // named devices are told to the program while it runs
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -47,6 +47,11 @@ func FuzzRun(f *testing.F) {
 	f.Add(join(slot(0xbf, 6, 1, 0, 0), slot(0x18, 2, srcMap, 0, 4), slot(0, 0, 0, 0, 0), slot(0xb7, 3, 0, 0, 0), slot(0x85, 0, 0, 0, 5), exit), true)
 	f.Add(join(slot(0x85, 0, 1, 0, 1), exit, slot(0x7a, 10, 0, -8, 1), slot(0xd7, 3, 0, 0, 32), slot(0x06, 0, 0, 0, 0), exit), true)
 	f.Add(join(lookup(5), slot(0xbf, 1, 0, 0, 0), slot(0xbf, 2, 10, 0, 0), slot(0x07, 2, 0, 0, -4), slot(0x85, 0, 0, 0, 1), exit), false)
+	for number := range int32(32) { // every helper, with odd arguments
+		f.Add(join(slot(0xbf, 3, 1, 0, 0), slot(0xb7, 2, 0, 0, -1), slot(0xb7, 4, 0, 0, 1<<20), slot(0x85, 0, 0, 0, number), exit), false)
+		f.Add(join(mapValue(1), slot(0xbf, 3, 10, 0, 0), slot(0x07, 3, 0, 0, -16), slot(0xb7, 2, 0, 0, 16), slot(0xb7, 4, 0, 0, 8), slot(0x85, 0, 0, 0, number), exit), false)
+		f.Add(join(slot(0x18, 1, srcMap, 0, 2), slot(0, 0, 0, 0, 0), slot(0xbf, 2, 10, 0, 0), slot(0x07, 2, 0, 0, -32), slot(0xbf, 3, 2, 0, 0), slot(0x85, 0, 0, 0, number), exit), true)
+	}
 	f.Fuzz(func(t *testing.T, code []byte, repair bool) {
 		inner := newTestMap(t, ebpf.Array, 4, 8, 2)
 		outer := newTestMap(t, ebpf.ArrayOfMaps, 4, 4, 2)

@@ -9,7 +9,8 @@ import (
 
 // Helper is a function that programs call by number, with r1 to r5; the result
 // is r0. An error ends the run: it is for a program that a verifier would have
-// refused. An address is to be used by Machine.Read and Write only.
+// refused. An address is to be used by Machine.Read and Write only, and the
+// machine not to be run.
 type Helper func(m *Machine, r1, r2, r3, r4, r5 uint64) (uint64, error)
 
 // Numbers of the general helpers of eBPF for Windows (ebpf_structs.h,

@@ -1,6 +1,7 @@
 package lang
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sort"
@@ -41,15 +42,23 @@ type commented struct {
 	values []Word // of a set; each may have comments of its own
 }
 
+// yamlSection is a top-level key of YAML and the offset of the line after it. The
+// statements of the list follow.
+type yamlSection struct {
+	key  string
+	next int
+}
+
 // attachComments gives each comment to the node it stands by: at the end of a
 // line to what ends there, else to what follows. A comment in the midst of a
-// statement goes above it, or to a value of a set. Lists are the offsets of
-// the lines after the YAML keys under which the statements stand.
-func attachComments(file *File, comments []comment, lists []int) {
+// statement goes above it, or to a value of a set.
+func attachComments(file *File, comments []comment, lists []yamlSection) {
 	slices.SortFunc(comments, func(a, b comment) int { return cmp.Compare(a.start, b.start) })
 	list := file.commented()
 	for _, s := range list {
-		s.Apart = file.apart(s.Source.lineOf(s.Start), lists)
+		if file.apart(s.Source.lineOf(s.Start), lists) {
+			s.Before = append(s.Before, "\n")
+		}
 	}
 	for _, c := range comments {
 		line := file.Source.lineOf(c.start)
@@ -59,11 +68,7 @@ func attachComments(file *File, comments []comment, lists []int) {
 		switch {
 		case next > 0 && list[next-1].takes(c):
 		case next < len(list):
-			if i, _ := slices.BinarySearch(lists, c.start); i < len(lists) && lists[i] <= list[next].Start {
-				list[next].Heading = c.appendTo(list[next].Heading)
-			} else {
-				list[next].add(c)
-			}
+			file.above(list[next], c, lists)
 		default:
 			file.Trailing = c.appendTo(file.Trailing)
 		}
@@ -73,17 +78,32 @@ func attachComments(file *File, comments []comment, lists []int) {
 	}
 }
 
+// above gives a comment to the statement that follows, or to the key of its YAML
+// list if that stands in between.
+func (f *File) above(s commented, c comment, lists []yamlSection) {
+	i := sort.Search(len(lists), func(i int) bool { return lists[i].next > s.Start }) - 1
+	if i < 0 || lists[i].next <= c.start {
+		s.add(c)
+		return
+	}
+	if f.Headings == nil {
+		f.Headings = map[string][]string{}
+	}
+	f.Headings[lists[i].key] = c.appendTo(f.Headings[lists[i].key])
+}
+
 // apart reports whether a blank line stands above a line and what belongs to it:
 // comments, and the key of a YAML list that begins there.
-func (f *File) apart(line int, lists []int) bool {
+func (f *File) apart(line int, lists []yamlSection) bool {
 	blank := false
 	for line--; line > 0; line-- {
-		text := strings.TrimSpace(f.Source.Line(line))
-		isKey := line < len(f.Source.lines) && slices.Contains(lists, f.Source.lines[line])
-		if text != "" && !strings.HasPrefix(text, "#") && !isKey {
+		start, next := f.Source.lines[line-1], f.Source.lines[line]
+		text := bytes.TrimSpace(f.Source.Text[start:next])
+		isKey := slices.ContainsFunc(lists, func(l yamlSection) bool { return l.next == next })
+		if len(text) > 0 && text[0] != '#' && !isKey {
 			return blank
 		}
-		blank = text == ""
+		blank = len(text) == 0
 	}
 	return false
 }

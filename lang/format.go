@@ -38,9 +38,14 @@ func (p *printer) line(indent int, parts ...string) {
 	p.out.WriteByte('\n')
 }
 
-// above writes the comments that stand above a statement.
+// apart reports whether the author left a blank line above a node.
+func (c Comments) apart() bool { return len(c.Before) > 0 && c.Before[0] == "\n" }
+
+// above writes the comments that stand above a node.
 func (p *printer) above(indent int, c Comments) {
-	p.comments(indent, c.Heading)
+	if c.apart() {
+		c.Before = c.Before[1:]
+	}
 	p.comments(indent, c.Before)
 }
 
@@ -79,8 +84,9 @@ func (p *printer) dslFile(f *File) {
 	}
 	if p.yaml {
 		p.above(0, header.Comments)
-		header.Heading, header.Before = nil, nil
+		header.Before = nil
 	}
+	p.comments(0, f.Headings["import"])
 	for _, i := range f.Imports {
 		p.above(0, i.Comments)
 		p.line(0, "import ", dslString(i.Path.Text), after(i.Comments))
@@ -91,56 +97,55 @@ func (p *printer) dslFile(f *File) {
 	p.above(0, header.Comments)
 	p.line(0, "policy ", header.Text, " {", after(header.Comments))
 
-	gap := p.gaps()
+	begin := p.statements(f)
 	for _, s := range []struct {
 		keyword string
 		value   *Word
 	}{{"hook", f.Hook}, {"default", dslVerdictWord(f.Default)}, {"mode", f.Mode}, {"on unknown", f.OnUnknown}} {
 		if s.value != nil {
-			gap(0, s.value.Comments)
-			p.above(2, s.value.Comments)
+			begin("", s.value.Comments)
 			p.line(2, s.keyword, " ", s.value.Text, after(s.value.Comments))
 		}
 	}
 	for _, s := range f.Sets {
-		gap(0, s.Comments)
+		begin("sets", s.Comments)
 		p.dslSet(s)
 	}
 	for _, i := range f.Interfaces {
-		gap(0, i.Comments)
-		p.above(2, i.Comments)
+		begin("interfaces", i.Comments)
 		p.line(2, "interface ", i.Name.Text, " = ", i.Kind.Text, " ", dslString(i.Value.Text), after(i.Comments))
 	}
 	for _, r := range f.Rules {
-		gap(1, r.Comments)
+		begin("rules", r.Comments)
 		p.dslRule(r)
 	}
 	for _, a := range f.Asserts {
-		gap(2, a.Comments)
-		claim := "never "
-		if a.Always {
-			claim = "always "
-		}
-		p.dslConditional(a.Comments, "assert "+a.ID.Text+": "+claim+dslVerdict(a.Verdict.Verdict), a.Cond)
+		begin("asserts", a.Comments)
+		p.dslAssert(a)
 	}
 	for _, t := range f.Tests {
-		gap(3, t.Comments)
+		begin("tests", t.Comments)
 		p.dslTest(t)
 	}
 	p.comments(2, f.Trailing)
 	p.line(0, "}")
 }
 
-// gaps returns a function to call before each statement with the number of its
-// section. It leaves a line blank between two sections, and within one where the
-// author did.
-func (p *printer) gaps() func(section int, c Comments) {
-	last := -1
-	return func(section int, c Comments) {
-		if last >= 0 && (last != section || c.Apart) {
+// statements returns a function to call before each statement with the YAML list
+// it would stand in. It writes the comments above, and leaves a line blank before
+// the rules, the asserts and the tests, and elsewhere where the author did.
+func (p *printer) statements(f *File) func(list string, c Comments) {
+	first, last := true, ""
+	return func(list string, c Comments) {
+		newList := list != last && list != "sets" && list != "interfaces"
+		if !first && (newList || c.apart()) {
 			p.line(0)
 		}
-		last = section
+		if list != last {
+			p.comments(2, f.Headings[list])
+		}
+		p.above(2, c)
+		first, last = false, list
 	}
 }
 
@@ -157,7 +162,6 @@ func policyName(f *File) string {
 }
 
 func (p *printer) dslSet(s *Set) {
-	p.above(2, s.Comments)
 	head := "set " + s.Name.Text
 	if s.Dynamic {
 		head += " dynamic"
@@ -199,10 +203,17 @@ func (p *printer) dslRule(r *Rule) {
 	p.dslConditional(r.Comments, head, r.Cond)
 }
 
+func (p *printer) dslAssert(a *Assert) {
+	claim := "never "
+	if a.Always {
+		claim = "always "
+	}
+	p.dslConditional(a.Comments, "assert "+a.ID.Text+": "+claim+dslVerdict(a.Verdict.Verdict), a.Cond)
+}
+
 // dslConditional writes a rule or an assert. One that is too long for a line gets
 // a line for each part of its condition, and then for each term.
 func (p *printer) dslConditional(c Comments, head string, cond Cond) {
-	p.above(2, c)
 	if p.yaml {
 		cond = Cond{p.setsByIn(cond.If), p.setsByIn(cond.Unless)}
 	}
@@ -302,7 +313,6 @@ func wrap(text string, width int) []string {
 }
 
 func (p *printer) dslTest(t *Test) {
-	p.above(2, t.Comments)
 	result := "=> " + dslVerdict(t.Expect.Verdict)
 	if t.By != nil {
 		result += " by " + t.By.Text

@@ -12,13 +12,13 @@ import (
 func (p *printer) yamlFile(f *File) {
 	imports := f.Imports
 	if f.Syntax == DSL && len(imports) > 0 { // what heads the file stays at its head
-		p.comments(0, imports[0].Before)
+		p.above(0, imports[0].Comments)
 		first := *imports[0]
 		first.Before = nil
 		imports = append([]*Import{&first}, imports[1:]...)
 	}
 	if f.Policy != nil {
-		p.comments(0, f.Policy.Before)
+		p.above(0, f.Policy.Comments)
 	}
 	p.line(0, "version: 1")
 	if f.Policy != nil {
@@ -34,18 +34,18 @@ func (p *printer) yamlFile(f *File) {
 	}{{"hook", f.Hook}, {"default", verdict}, {"mode", f.Mode}, {"on_unknown", f.OnUnknown}} {
 		if s.value != nil {
 			p.apart(s.value.Comments)
-			p.comments(0, s.value.Before)
+			p.above(0, s.value.Comments)
 			p.line(0, s.key, ": ", s.value.Text, after(s.value.Comments))
 		}
 	}
-	section(p, "import", imports, func(i *Import) Comments { return i.Comments }, func(i *Import) {
+	section(p, f, "import", imports, func(i *Import) Comments { return i.Comments }, func(i *Import) {
 		p.line(2, "- ", yamlScalar(i.Path.Text), after(i.Comments))
 	})
-	section(p, "sets", f.Sets, func(s *Set) Comments { return s.Comments }, p.yamlSet)
-	section(p, "interfaces", f.Interfaces, func(i *Interface) Comments { return i.Comments }, func(i *Interface) {
+	section(p, f, "sets", f.Sets, func(s *Set) Comments { return s.Comments }, p.yamlSet)
+	section(p, f, "interfaces", f.Interfaces, func(i *Interface) Comments { return i.Comments }, func(i *Interface) {
 		p.line(2, yamlScalar(i.Name.Text), ": {", i.Kind.Text, ": ", yamlScalar(i.Value.Text), "}", after(i.Comments))
 	})
-	section(p, "rules", f.Rules, func(r *Rule) Comments { return r.Comments }, func(r *Rule) {
+	section(p, f, "rules", f.Rules, func(r *Rule) Comments { return r.Comments }, func(r *Rule) {
 		p.line(2, "- id: ", yamlScalar(r.ID.Text), after(r.Comments))
 		p.line(4, "action: ", r.Action.Verdict.String())
 		if r.Log {
@@ -56,7 +56,7 @@ func (p *printer) yamlFile(f *File) {
 		}
 		p.yamlCond(r.Cond)
 	})
-	section(p, "asserts", f.Asserts, func(a *Assert) Comments { return a.Comments }, func(a *Assert) {
+	section(p, f, "asserts", f.Asserts, func(a *Assert) Comments { return a.Comments }, func(a *Assert) {
 		p.line(2, "- id: ", yamlScalar(a.ID.Text), after(a.Comments))
 		key := "never: "
 		if a.Always {
@@ -65,27 +65,27 @@ func (p *printer) yamlFile(f *File) {
 		p.line(4, key, a.Verdict.Verdict.String())
 		p.yamlCond(a.Cond)
 	})
-	section(p, "tests", f.Tests, func(t *Test) Comments { return t.Comments }, p.yamlTest)
+	section(p, f, "tests", f.Tests, func(t *Test) Comments { return t.Comments }, p.yamlTest)
 	p.comments(0, f.Trailing)
 }
 
-// section writes a key and the list below it. What keeps its first item apart
+// section writes a key and the list below it. What sets its first item apart
 // stands above the key.
-func section[T any](p *printer, key string, list []T, comments func(T) Comments, write func(T)) {
+func section[T any](p *printer, f *File, key string, list []T, comments func(T) Comments, write func(T)) {
 	for i, x := range list {
 		p.apart(comments(x))
 		if i == 0 {
-			p.comments(0, comments(x).Heading)
+			p.comments(0, f.Headings[key])
 			p.line(0, key, ":")
 		}
-		p.comments(2, comments(x).Before)
+		p.above(2, comments(x))
 		write(x)
 	}
 }
 
 // apart leaves a line blank where the author did.
 func (p *printer) apart(c Comments) {
-	if c.Apart && p.out.Len() > 0 {
+	if c.apart() {
 		p.line(0)
 	}
 }

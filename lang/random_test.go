@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,9 @@ func (r random) comments() lang.Comments {
 	if r.IntN(5) == 0 {
 		c.After = r.pick(" after", " {", " - a: b")
 	}
-	c.Apart = r.IntN(3) == 0
+	if r.IntN(3) == 0 {
+		c.Before = append([]string{"\n"}, c.Before...)
+	}
 	return c
 }
 
@@ -129,6 +132,9 @@ func (r random) file() *lang.File {
 				w := r.literal()
 				if r.IntN(4) == 0 {
 					w.Comments = r.comments()
+					if slices.Contains(w.Before, "\n") { // between values they go
+						w.Before = nil
+					}
 				}
 				s.Values = append(s.Values, w)
 			}
@@ -184,8 +190,11 @@ func bareValue(v reflect.Value) reflect.Value {
 	case v.Kind() == reflect.Struct:
 		s := reflect.New(v.Type()).Elem()
 		for i := range v.NumField() {
-			if v.Type().Field(i).Name != "Apart" { // some blank lines are always there
-				s.Field(i).Set(bareValue(v.Field(i)))
+			s.Field(i).Set(bareValue(v.Field(i)))
+		}
+		if c, ok := s.Addr().Interface().(*lang.Comments); ok && len(c.Before) > 0 && c.Before[0] == "\n" {
+			if c.Before = c.Before[1:]; len(c.Before) == 0 { // some blank lines are always there
+				c.Before = nil
 			}
 		}
 		return s

@@ -54,16 +54,15 @@ type File struct {
 	Asserts    []*Assert
 	Tests      []*Test
 
-	Trailing []string // comments after the last statement
+	Headings map[string][]string // comments above the key of a YAML list, by key
+	Trailing []string            // comments after the last statement
 }
 
 // Comments are the comment lines that belong to a node, without the `#`. A "\n"
-// among those above is a blank line below a comment.
+// among those above is a blank line; as the first, it sets the node apart.
 type Comments struct {
-	Heading []string // above the key of the YAML list that begins with it
-	Before  []string // whole lines above it
-	After   string   // at the end of its line
-	Apart   bool     // a blank line stands above all that
+	Before []string // whole lines above it
+	After  string   // at the end of its line
 }
 
 // Word is an identifier, a literal or a setting's value, as written. In

@@ -29,11 +29,11 @@ func parseYAML(file *File, top level, errs *report) bool {
 		return false
 	}
 	t := treeReader{document: d, file: file}
-	var lists []int
+	var lists []yamlSection
 	for _, e := range t.mapping(root, top) {
 		t.section(e)
 		if e.value.Kind != yaml.ScalarNode {
-			lists = append(lists, file.Source.nextLine(e.at.Start))
+			lists = append(lists, yamlSection{e.key, file.Source.nextLine(e.at.Start)})
 		}
 	}
 	attachComments(file, d.comments, lists)

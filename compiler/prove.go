@@ -1,6 +1,10 @@
 package compiler
 
-import "github.com/hopgate/hopgate/lang"
+import (
+	"fmt"
+
+	"github.com/hopgate/hopgate/lang"
+)
 
 // Proof is what became of an assert: it holds, or there is a counterexample, or
 // neither was found within the limit.
@@ -69,7 +73,7 @@ func (s *space) ruleFormulas(p *Policy) []formula {
 	return rules
 }
 
-// applies reports whether the assert is about a connection on which its condition
+// appliesToUnknown reports whether the assert is about a connection on which its condition
 // is unknown.
 func (a *Assert) appliesToUnknown() bool { return a.Always == (a.Verdict == lang.Deny) }
 
@@ -87,7 +91,7 @@ func (both policySpaces) prove(a *Assert) Proof {
 		for _, s := range both.spaces {
 			find := &search{space: s.space, steps: ProofSteps}
 			if w := s.violation(find, p, a, distinct); w != nil {
-				return Proof{Assert: a, Counterexample: &Counterexample{*w, w.Under(p).Eval(&w.Request)}}
+				return Proof{Assert: a, Counterexample: confirmed(p, a, w)}
 			}
 			if find.gaveUp() {
 				return Proof{Assert: a}
@@ -98,6 +102,17 @@ func (both policySpaces) prove(a *Assert) Proof {
 		}
 	}
 	return Proof{Assert: a, Holds: true}
+}
+
+// confirmed asks the reference about a counterexample before anybody sees it.
+func confirmed(p *Policy, a *Assert, w *Witness) *Counterexample {
+	p = w.Under(p)
+	decision := p.Eval(&w.Request)
+	claim := EvalCond(w.under(a.Cond), &w.Request)
+	if claim == False || claim == Maybe && !a.appliesToUnknown() || !a.violatedBy(decision.Verdict) {
+		panic(fmt.Sprintf("compiler: %s does not violate assert `%s`", p.RequestText(&w.Request), a.ID))
+	}
+	return &Counterexample{*w, decision}
 }
 
 // violation finds a connection on which the assert's condition holds and a rule, or

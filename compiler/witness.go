@@ -280,45 +280,48 @@ func (w *Witness) Under(p *Policy) *Policy {
 	if len(w.Sets)+len(w.Interfaces) == 0 {
 		return p
 	}
-	sets, interfaces := map[*Set]*Set{}, map[*NamedInterface]*NamedInterface{}
 	q := *p
 	q.Sets, q.Interfaces, q.Rules = slices.Clone(p.Sets), slices.Clone(p.Interfaces), slices.Clone(p.Rules)
 	for i, s := range q.Sets {
-		for _, c := range w.Sets {
-			if c.Set.Name == s.Name {
-				q.Sets[i] = c.on(s)
-				sets[s] = q.Sets[i]
-			}
-		}
+		q.Sets[i] = w.set(s)
 	}
 	for i, n := range q.Interfaces {
-		for _, b := range w.Interfaces {
-			if b.Interface.sameAs(n) {
-				bound := *n
-				bound.LUID, bound.Bound = b.LUID, true
-				q.Interfaces[i] = &bound
-				interfaces[n] = &bound
-			}
-		}
+		q.Interfaces[i] = w.named(n)
 	}
 	for i := range q.Rules {
-		q.Rules[i].Cond = replaceNames(q.Rules[i].Cond, sets, interfaces)
+		q.Rules[i].Cond = w.under(q.Rules[i].Cond)
 	}
 	return &q
 }
 
-// on is the set with contents changed as far as is needed.
-func (c SetContents) on(s *Set) *Set {
-	ranges := slices.Clone(s.Ranges)
-	for _, v := range c.Has {
-		ranges = unite(ranges, []Range{{v, v}})
+// set is a dynamic set with contents changed as far as is needed.
+func (w *Witness) set(s *Set) *Set {
+	for _, c := range w.Sets {
+		if c.Set.Name != s.Name {
+			continue
+		}
+		t := *s
+		for _, v := range c.Has {
+			t.Ranges = unite(t.Ranges, []Range{{v, v}})
+		}
+		for _, v := range c.Lacks {
+			t.Ranges = subtract(t.Ranges, []Range{{v, v}})
+		}
+		return &t
 	}
-	for _, v := range c.Lacks {
-		ranges = subtract(ranges, []Range{{v, v}})
+	return s
+}
+
+// named is a named interface with the LUID that is needed.
+func (w *Witness) named(n *NamedInterface) *NamedInterface {
+	for _, b := range w.Interfaces {
+		if b.Interface.sameAs(n) {
+			bound := *n
+			bound.LUID, bound.Bound = b.LUID, true
+			return &bound
+		}
 	}
-	t := *s
-	t.Ranges = ranges
-	return &t
+	return n
 }
 
 // sameAs reports whether two policies mean one interface of the host.
@@ -326,30 +329,27 @@ func (i *NamedInterface) sameAs(j *NamedInterface) bool {
 	return i == j || i.Kind == j.Kind && i.Value == j.Value
 }
 
-func replaceNames(c Cond, sets map[*Set]*Set, interfaces map[*NamedInterface]*NamedInterface) Cond {
+// under is a condition over sets and interfaces as the witness needs them.
+func (w *Witness) under(c Cond) Cond {
 	switch x := c.(type) {
 	case All:
 		parts := make(All, len(x))
 		for i := range x {
-			parts[i] = replaceNames(x[i], sets, interfaces)
+			parts[i] = w.under(x[i])
 		}
 		return parts
 	case Any:
 		parts := make(Any, len(x))
 		for i := range x {
-			parts[i] = replaceNames(x[i], sets, interfaces)
+			parts[i] = w.under(x[i])
 		}
 		return parts
 	case Not:
-		return Not{replaceNames(x.X, sets, interfaces)}
+		return Not{w.under(x.X)}
 	case InSet:
-		if s, ok := sets[x.Set]; ok {
-			return InSet{x.Field, s}
-		}
+		return InSet{x.Field, w.set(x.Set)}
 	case IsInterface:
-		if n, ok := interfaces[x.Interface]; ok {
-			return IsInterface{x.Field, n}
-		}
+		return IsInterface{x.Field, w.named(x.Interface)}
 	}
 	return c
 }

@@ -118,6 +118,7 @@ func (c *console) rootCommand() *cobra.Command {
 	root.AddCommand(
 		c.checkCommand(),
 		c.testCommand(),
+		c.proveCommand(),
 		c.evalCommand(),
 		c.simulateCommand(),
 		c.compileCommand(),

@@ -54,7 +54,7 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
 	}
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy)}
-	for _, i := range d.Policy.Interfaces {
+	for _, i := range lateInterfaces(d.Policy) {
 		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
 	}
 	p.Maps = append(maps(d.Policy, p.Rules, opts), linuxMaps(d.Policy, opts)...)
@@ -97,7 +97,7 @@ var flow = connection{
 func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 	word := &btf.Int{Name: "u32", Size: 4}
 	specs := []*ebpf.MapSpec{
-		{Name: StateMap, Type: ebpf.Array, KeySize: 4, ValueSize: stateSize(len(p.Interfaces)), MaxEntries: 1},
+		{Name: StateMap, Type: ebpf.Array, KeySize: 4, ValueSize: stateSize(len(lateInterfaces(p))), MaxEntries: 1},
 		{
 			Name: SocketsMap, Type: ebpf.SkStorage, KeySize: 4, ValueSize: socketSize, Flags: linuxNoPrealloc,
 			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
@@ -113,6 +113,17 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.LRUHash, KeySize: flowSize, ValueSize: 4, MaxEntries: countedFlows})
 	}
 	return specs
+}
+
+// lateInterfaces are the named interfaces that the host looks up.
+func lateInterfaces(p *compiler.Policy) []*compiler.NamedInterface {
+	var late []*compiler.NamedInterface
+	for _, i := range p.Interfaces {
+		if !i.Bound {
+			late = append(late, i)
+		}
+	}
+	return late
 }
 
 // branch adds code that ends in a comparison of a register with a constant.
@@ -172,7 +183,7 @@ func (b *body) isInterface(p point, n *compiler.Node) blockID {
 			jump: jump{op: asm.JEq, wide: true, dst: regValue, reg: true, src: regConst}, taken: next, next: no,
 		})
 	}
-	i := slices.Index(b.policy.Interfaces, n.Var.Interface)
+	i := slices.Index(lateInterfaces(b.policy), n.Var.Interface)
 	return same(stateInterfaces+4*int16(i), flowInterface, asm.Word, same(stateNetwork, flowNetwork, asm.DWord, yes))
 }
 

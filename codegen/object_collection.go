@@ -1,8 +1,10 @@
 package codegen
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -27,6 +29,9 @@ var linuxSections = map[string]struct {
 // CollectionSpec gives the program as cilium/ebpf loads it, maps and programs by
 // name. It shares nothing that loading changes with the program.
 func (p *Program) CollectionSpec() (*ebpf.CollectionSpec, error) {
+	if p.refersToKernel() {
+		return p.relocatable()
+	}
 	spec := &ebpf.CollectionSpec{
 		Maps:      map[string]*ebpf.MapSpec{},
 		Programs:  map[string]*ebpf.ProgramSpec{},
@@ -50,6 +55,37 @@ func (p *Program) CollectionSpec() (*ebpf.CollectionSpec, error) {
 			ByteOrder:    binary.LittleEndian,
 			Instructions: f.annotated(),
 		}
+	}
+	return spec, nil
+}
+
+// refersToKernel reports whether instructions mean structures or functions of the
+// kernel.
+func (p *Program) refersToKernel() bool {
+	for i := range p.Functions {
+		for j := range p.Functions[i].Instructions {
+			ins := &p.Functions[i].Instructions[j]
+			if _, ok := kernelReferenceOf(ins); ok || kernelFunctions[ins.Reference()] > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// relocatable goes by way of the object, which is how cilium/ebpf comes to know
+// what to adapt to the kernel.
+func (p *Program) relocatable() (*ebpf.CollectionSpec, error) {
+	var object bytes.Buffer
+	if err := p.WriteELF(&object); err != nil {
+		return nil, err
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object.Bytes()))
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range p.Maps {
+		spec.Maps[m.Name].Contents = slices.Clone(m.Contents)
 	}
 	return spec, nil
 }

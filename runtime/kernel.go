@@ -1,0 +1,57 @@
+package runtime
+
+import (
+	"errors"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// ErrKernel is wrapped by errors that say what this host's kernel refuses.
+var ErrKernel = errors.New("the kernel says no")
+
+// KernelOptions configures AttachKernel.
+type KernelOptions struct {
+	// Cgroup is the path of the cgroup v2 directory whose processes, and those of
+	// the cgroups below, are judged.
+	Cgroup string
+
+	// Pin is a directory on a BPF file system (bpffs) that keeps the program in
+	// force when the process ends; it is made if need be. A program that is pinned
+	// there already is replaced without a gap. "" is none.
+	Pin string
+
+	// NoConnectStage leaves TCP connections to the egress stage, which drops their
+	// packets: for hosts that change routes after the connect stage, as nftables
+	// chains of type route do.
+	NoConnectStage bool
+
+	// Event is called, one call after the other, for each event that the program
+	// writes; nil for nobody.
+	Event func(*codegen.Program, *codegen.Event)
+
+	// Problem is called with what goes wrong while the program is in force, such as
+	// in following named interfaces; nil for nobody.
+	Problem func(error)
+}
+
+// Status is what is known of a program in force.
+type Status struct {
+	Policy     string        `json:"policy"`
+	Generation int           `json:"generation"` // how many programs have been in force, this one included
+	Rules      []RuleStatus  `json:"rules"`
+	Stages     []StageStatus `json:"stages"`
+}
+
+// RuleStatus is a rule with the number of its decisions, over all generations.
+type RuleStatus struct {
+	codegen.Rule
+	Decisions uint64 `json:"decisions"`
+}
+
+// StageStatus is one place where the kernel asks the program.
+type StageStatus struct {
+	Section  string `json:"section"`
+	Program  uint32 `json:"program"` // the kernel's id of the program; 0 where none is attached
+	Cgroup   uint64 `json:"cgroup"`  // id of the cgroup: the inode number of its directory
+	Attached bool   `json:"attached"`
+}

@@ -1,0 +1,393 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// Kernel is a program in force on this host: attached to a cgroup, at every stage
+// at which Linux asks. Any number of goroutines may use it.
+type Kernel struct {
+	opts   KernelOptions
+	cgroup uint64 // id
+	cache  *btf.Cache
+
+	mu        sync.Mutex
+	now       *loaded
+	before    *ebpf.Map // counters of the program before, on which it may still be counting
+	beforeIDs []codegen.Rule
+	pinned    pinnedProgram
+	sockets   *ebpf.Map // socket storage outlives programs
+	links     map[string]link.Link
+	state     codegen.State
+	follow    *follower
+	closed    bool
+}
+
+// loaded is a program in the kernel, not yet attached or no longer.
+type loaded struct {
+	program *codegen.Program
+	*ebpf.Collection
+	events *ringbuf.Reader // nil where there are none
+	done   chan struct{}   // closed when the last event has been read
+}
+
+// stageOrder is the order in which stages are attached and updated: the one that
+// sees every packet first, so that there is no moment at which an earlier stage
+// relies on a later one that does not know the policy.
+var stageOrder = []string{"egress", "sockops", "connect4", "connect6", "sendmsg4", "sendmsg6"}
+
+// AttachKernel puts a program of target linux in force. Errors wrap ErrKernel and
+// say in words what the kernel refuses; a *ebpf.VerifierError among them has the
+// verifier's log.
+func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error) {
+	k := &Kernel{opts: *opts, cache: btf.NewCache(), links: map[string]link.Link{}}
+	var err error
+	if k.cgroup, err = cgroupID(opts.Cgroup); err != nil {
+		return nil, err
+	}
+	if opts.Pin != "" {
+		if err := makePinDirectory(opts.Pin); err != nil {
+			return nil, err
+		}
+		if err := k.openPins(); err != nil {
+			k.release()
+			return nil, err
+		}
+	}
+	if k.state.Network, err = networkCookie(); err != nil {
+		k.release()
+		return nil, err
+	}
+	if opts.NoConnectStage {
+		k.state.Flags |= codegen.StateNoConnectStage
+	}
+	if err := k.Update(program); err != nil {
+		_ = k.Close()
+		return nil, err
+	}
+	if err := seedAccepted(k.cache, k.sockets); err != nil {
+		k.problem(err)
+	}
+	k.follow = followInterfaces(k)
+	return k, nil
+}
+
+// Update replaces the program by another, stage by stage: each connection and
+// packet is judged by the old or by the new one. When it fails the old program is
+// in force.
+func (k *Kernel) Update(program *codegen.Program) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return ErrClosed
+	}
+	next, err := k.load(program)
+	if err != nil {
+		return err
+	}
+	state := k.state
+	if state.Interfaces, err = findInterfaces(program.Interfaces); err != nil {
+		k.problem(err)
+	}
+	if err := next.setState(&state); err != nil {
+		next.close()
+		return err
+	}
+	if err := k.attach(next); err != nil {
+		next.close()
+		return err
+	}
+	if k.sockets == nil {
+		if k.sockets, err = next.Maps[codegen.SocketsMap].Clone(); err != nil {
+			return err
+		}
+	}
+	k.carryCounters(next)
+	if k.now != nil {
+		k.now.close()
+	}
+	k.now, k.state = next, state
+	if k.opts.Pin != "" {
+		return k.pin()
+	}
+	return nil
+}
+
+// load puts a program into the kernel.
+func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
+	if program.Target != codegen.Linux {
+		return nil, fmt.Errorf("the program is for target %s", program.Target)
+	}
+	spec, err := program.CollectionSpec()
+	if err != nil {
+		return nil, err
+	}
+	opts := ebpf.CollectionOptions{Cache: k.cache, MapReplacements: map[string]*ebpf.Map{}}
+	if k.sockets != nil {
+		opts.MapReplacements[codegen.SocketsMap] = k.sockets
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return nil, explainLoad(err)
+	}
+	l := &loaded{program: program, Collection: collection, done: make(chan struct{})}
+	events := collection.Maps[codegen.EventsMap]
+	if events == nil || k.opts.Event == nil {
+		close(l.done)
+		return l, nil
+	}
+	if l.events, err = ringbuf.NewReader(events); err != nil {
+		collection.Close()
+		return nil, err
+	}
+	go l.readEvents(&k.opts)
+	return l, nil
+}
+
+// readEvents hands on events until the reader is closed.
+func (l *loaded) readEvents(opts *KernelOptions) {
+	defer close(l.done)
+	for {
+		record, err := l.events.Read()
+		if errors.Is(err, ringbuf.ErrFlushed) || errors.Is(err, os.ErrClosed) {
+			return
+		}
+		var event codegen.Event
+		if err == nil {
+			event, err = codegen.DecodeEvent(record.RawSample)
+		}
+		switch {
+		case err == nil:
+			opts.Event(l.program, &event)
+		case opts.Problem != nil:
+			opts.Problem(fmt.Errorf("events: %w", err))
+		}
+	}
+}
+
+func (l *loaded) setState(s *codegen.State) error {
+	return l.Maps[codegen.StateMap].Put(uint32(0), s.Bytes())
+}
+
+// close releases the program after the events it has written.
+func (l *loaded) close() {
+	if l.events != nil {
+		_ = l.events.Flush()
+		<-l.done
+		_ = l.events.Close()
+	}
+	l.Collection.Close()
+}
+
+// attach puts a program in the place of the present one, or takes back what it has
+// done of that.
+func (k *Kernel) attach(next *loaded) error {
+	for i, stage := range stageOrder {
+		err := k.attachStage(stage, next)
+		if err == nil {
+			continue
+		}
+		for _, done := range stageOrder[:i] {
+			if k.now != nil {
+				_ = k.attachStage(done, k.now)
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+func (k *Kernel) attachStage(stage string, l *loaded) error {
+	program := l.Programs[stage]
+	if old := k.links[stage]; old != nil {
+		if err := old.Update(program); err != nil {
+			return fmt.Errorf("%w: replacing the program at %s: %w", ErrKernel, stage, err)
+		}
+		return nil
+	}
+	spec := attachTypes[stage]
+	made, err := link.AttachCgroup(link.CgroupOptions{Path: k.opts.Cgroup, Attach: spec, Program: program})
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: another program is attached exclusively at %s of cgroup %s or of one above it (see bpftool cgroup tree)", ErrKernel, stage, k.opts.Cgroup)
+	case err != nil:
+		return fmt.Errorf("%w: attaching at %s of cgroup %s: %w", ErrKernel, stage, k.opts.Cgroup, err)
+	}
+	k.links[stage] = made
+	return nil
+}
+
+var attachTypes = map[string]ebpf.AttachType{
+	"egress":   ebpf.AttachCGroupInetEgress,
+	"sockops":  ebpf.AttachCGroupSockOps,
+	"connect4": ebpf.AttachCGroupInet4Connect,
+	"connect6": ebpf.AttachCGroupInet6Connect,
+	"sendmsg4": ebpf.AttachCGroupUDP4Sendmsg,
+	"sendmsg6": ebpf.AttachCGroupUDP6Sendmsg,
+}
+
+// Refresh makes the program judge everything anew that it remembers: after a
+// change of a dynamic set.
+func (k *Kernel) Refresh() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return ErrClosed
+	}
+	k.state.Generation++
+	return k.now.setState(&k.state)
+}
+
+// refreshInterfaces looks the named interfaces up again.
+func (k *Kernel) refreshInterfaces() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed || len(k.now.program.Interfaces) == 0 {
+		return nil
+	}
+	found, err := findInterfaces(k.now.program.Interfaces)
+	changed := false
+	for i := range found {
+		changed = changed || found[i] != k.state.Interfaces[i]
+	}
+	if !changed {
+		return err
+	}
+	// The new interfaces first: a decision by the old ones must not be remembered
+	// under the new generation.
+	k.state.Interfaces = found
+	err = errors.Join(err, k.now.setState(&k.state))
+	k.state.Generation++
+	return errors.Join(err, k.now.setState(&k.state))
+}
+
+// Map finds a map of the program in force, nil for none: the caller's until Update.
+func (k *Kernel) Map(name string) *ebpf.Map {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.now.Maps[name]
+}
+
+// Function finds a function of the program in force, by its name.
+func (k *Kernel) Function(name string) *ebpf.Program {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.now.Programs[name]
+}
+
+// Close ends the program's being in force, unless it is pinned: then it only lets
+// go of it. A second Close gives ErrClosed.
+func (k *Kernel) Close() error {
+	if k.follow != nil {
+		k.follow.close()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return ErrClosed
+	}
+	k.closed = true
+	return k.release()
+}
+
+func (k *Kernel) release() error {
+	var problems []error
+	for l := range maps.Values(k.links) {
+		problems = append(problems, l.Close())
+	}
+	if k.now != nil {
+		k.now.close()
+	}
+	for _, m := range []*ebpf.Map{k.sockets, k.before} {
+		if m != nil {
+			problems = append(problems, m.Close())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (k *Kernel) problem(err error) {
+	if k.opts.Problem != nil && err != nil {
+		k.opts.Problem(err)
+	}
+}
+
+// cgroupID gives the id of a cgroup, which is its directory's inode number.
+func cgroupID(path string) (uint64, error) {
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(path, &fsys); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	if fsys.Type != unix.CGROUP2_SUPER_MAGIC {
+		return 0, fmt.Errorf("%s is no cgroup v2 directory", path)
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return stat.Ino, nil
+}
+
+// networkCookie gives the cookie of the network namespace this process is in.
+func networkCookie() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0, fmt.Errorf("%w: it has no cookies of network namespaces (Linux 5.14): %w", ErrKernel, err)
+	}
+	return cookie, nil
+}
+
+// explainLoad says in words why a program could not be loaded.
+func explainLoad(err error) error {
+	verifier := new(ebpf.VerifierError)
+	switch {
+	case errors.As(err, &verifier):
+		if strings.Contains(strings.Join(verifier.Log, "\n"), "tracing progs must") || errors.Is(err, unix.EACCES) && os.Geteuid() != 0 {
+			return fmt.Errorf("%w: programs that read the device need CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN: %w", ErrKernel, err)
+		}
+		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: loading programs needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; run as root: %w", ErrKernel, err)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):
+		return fmt.Errorf("%w: hopgate needs Linux 6.10 with BTF (CONFIG_DEBUG_INFO_BTF) and cgroup BPF: %w", ErrKernel, err)
+	}
+	return fmt.Errorf("%w: %w", ErrKernel, err)
+}
+
+// makePinDirectory makes a directory and sees to it that it is on a BPF file
+// system.
+func makePinDirectory(path string) error {
+	var fsys unix.Statfs_t
+	parent := filepath.Dir(filepath.Clean(path))
+	if err := unix.Statfs(parent, &fsys); err != nil {
+		return &fs.PathError{Op: "statfs", Path: parent, Err: err}
+	}
+	if fsys.Type != unix.BPF_FS_MAGIC {
+		return fmt.Errorf("%s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf", path)
+	}
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}

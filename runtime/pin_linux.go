@@ -1,0 +1,142 @@
+package runtime
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// programMap is a pinned map of one value: pinnedProgram as JSON.
+const programMap = "hopgate_program"
+
+// pinnedProgram is what a BPF file system cannot say of a program otherwise.
+type pinnedProgram struct {
+	Policy     string            `json:"policy"`
+	Rules      []codegen.Rule    `json:"rules"`
+	Generation int               `json:"generation"`
+	Carried    map[string]uint64 `json:"carried"` // decisions by rule id of the programs before
+}
+
+// openPins takes over what is pinned.
+func (k *Kernel) openPins() error {
+	for _, stage := range stageOrder {
+		l, err := link.LoadPinnedLink(k.pinPath(stage), nil)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%w: pinned link %s: %w", ErrKernel, k.pinPath(stage), err)
+		}
+		k.links[stage] = l
+		info, err := l.Info()
+		if err != nil {
+			return fmt.Errorf("%w: pinned link %s: %w", ErrKernel, k.pinPath(stage), err)
+		}
+		switch c := info.Cgroup(); {
+		case c == nil || c.CgroupId == 0:
+			// The cgroup has gone, and with it what was in force.
+			_ = l.Unpin()
+			_ = l.Close()
+			delete(k.links, stage)
+		case c.CgroupId != k.cgroup:
+			return fmt.Errorf("what is pinned in %s is attached to another cgroup than %s: remove the directory, or pin elsewhere", k.opts.Pin, k.opts.Cgroup)
+		}
+	}
+	sockets, err := ebpf.LoadPinnedMap(k.pinPath(codegen.SocketsMap), nil)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil {
+		k.sockets = sockets
+	}
+	pinned, counters, err := readPinned(k.opts.Pin)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	k.pinned, k.before, k.beforeIDs = *pinned, counters, pinned.Rules
+	return nil
+}
+
+func (k *Kernel) pinPath(name string) string { return filepath.Join(k.opts.Pin, name) }
+
+// readPinned reads what is pinned of a program, and its counters if it has some.
+func readPinned(dir string) (*pinnedProgram, *ebpf.Map, error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, programMap), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer m.Close()
+	var text []byte
+	if err := m.Lookup(uint32(0), &text); err != nil {
+		return nil, nil, err
+	}
+	p := &pinnedProgram{}
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, programMap), err)
+	}
+	counters, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.CountersMap), &ebpf.LoadPinOptions{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil, nil
+	}
+	return p, counters, err
+}
+
+// pin keeps the program that is in force now.
+func (k *Kernel) pin() error {
+	for stage, l := range k.links {
+		if _, err := os.Stat(k.pinPath(stage)); err == nil {
+			continue
+		}
+		if err := l.Pin(k.pinPath(stage)); err != nil {
+			return fmt.Errorf("%w: pinning %s: %w", ErrKernel, stage, err)
+		}
+	}
+	text, err := json.Marshal(&k.pinned)
+	if err != nil {
+		return err
+	}
+	program, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: programMap, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(len(text)+7) &^ 7, MaxEntries: 1,
+		Contents: []ebpf.MapKV{{Key: uint32(0), Value: append(text, make([]byte, -len(text)&7)...)}},
+	})
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	for name, m := range map[string]*ebpf.Map{
+		programMap:          program,
+		codegen.CountersMap: k.now.Maps[codegen.CountersMap],
+		codegen.StateMap:    k.now.Maps[codegen.StateMap],
+		codegen.SocketsMap:  k.sockets,
+	} {
+		if err := k.pinMap(name, m); err != nil {
+			return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, name, err)
+		}
+	}
+	return nil
+}
+
+// pinMap puts a map in the place of the one of that name.
+func (k *Kernel) pinMap(name string, m *ebpf.Map) error {
+	err := os.Remove(k.pinPath(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || m == nil {
+		return err
+	}
+	copied, err := m.Clone() // a map knows one place where it is pinned
+	if err != nil {
+		return err
+	}
+	defer copied.Close()
+	return copied.Pin(k.pinPath(name))
+}

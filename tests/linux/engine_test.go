@@ -1,0 +1,183 @@
+//go:build linux
+
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+)
+
+// device is a network device with what a policy should see of it.
+type device struct {
+	index              uint32
+	ifType, tunnelType uint32
+}
+
+// devices makes one device of each kind that this kernel has.
+func devices(t testing.TB) []device {
+	all := []device{{1, 24, 0}}
+	for i, d := range []struct {
+		link               netlink.Link
+		ifType, tunnelType uint32
+	}{
+		{&netlink.Veth{PeerName: "peer"}, 6, 0},
+		{&netlink.Bridge{}, 209, 0},
+		{&netlink.Vxlan{VxlanId: 7, Port: 4789, Group: net.IPv4(192, 0, 2, 1)}, 131, 8},
+		{&netlink.Tuntap{Mode: netlink.TUNTAP_MODE_TUN}, 131, 1},
+		{&netlink.Tuntap{Mode: netlink.TUNTAP_MODE_TAP}, 131, 1},
+		{&netlink.Dummy{}, 6, 0},
+		{&netlink.Wireguard{}, 131, 8},
+		{&netlink.Gretun{Local: net.IPv4(192, 0, 2, 1), Remote: net.IPv4(192, 0, 2, 2)}, 131, 3},
+		{&netlink.Vrf{Table: 10}, 53, 0},
+		{netlink.NewLinkBond(netlink.LinkAttrs{}), 161, 0},
+	} {
+		d.link.Attrs().Name = fmt.Sprintf("test%d", i)
+		err := netlink.LinkAdd(d.link)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENODEV) {
+			t.Logf("this kernel has no %s", d.link.Type())
+			continue
+		}
+		require.NoError(t, err, d.link.Type())
+		t.Cleanup(func() { _ = netlink.LinkDel(d.link) })
+		made, err := netlink.LinkByName(d.link.Attrs().Name)
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetUp(made))
+		all = append(all, device{uint32(made.Attrs().Index), d.ifType, d.tunnelType})
+	}
+	return all
+}
+
+// describe puts what a device means into a request.
+func (d device) describe(r *compiler.Request) {
+	r.InterfaceType, r.TunnelType = d.ifType, d.tunnelType
+	r.NextHop = codegen.DeviceLUID(d.ifType, d.index)
+	r.Interface, r.SubInterface, r.Compartment = r.NextHop, 0, 0
+}
+
+// packet is an IP packet of a request, after an Ethernet header.
+func packet(r *compiler.Request) []byte {
+	b := make([]byte, 14)
+	if r.Family() == 4 {
+		binary.BigEndian.PutUint16(b[12:], 0x0800)
+		src, dst := r.Local.Addr().Unmap().As4(), r.Remote.Addr().Unmap().As4()
+		b = append(b, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, r.Protocol, 0, 0)
+		b = append(append(b, src[:]...), dst[:]...)
+	} else {
+		binary.BigEndian.PutUint16(b[12:], 0x86dd)
+		src, dst := r.Local.Addr().As16(), r.Remote.Addr().As16()
+		b = append(b, 0x60, 0, 0, 0, 0, 20, r.Protocol, 64)
+		b = append(append(b, src[:]...), dst[:]...)
+	}
+	b = binary.BigEndian.AppendUint16(b, r.Local.Port())
+	b = binary.BigEndian.AppendUint16(b, r.Remote.Port())
+	return append(b, make([]byte, 20)...)
+}
+
+// skBuff is struct __sk_buff up to where the kernel looks in a test run.
+type skBuff struct {
+	_       [10]uint32
+	Ifindex uint32
+	_       [37]uint32
+}
+
+// hasPorts are the protocols whose ports a policy can see.
+func hasPorts(protocol uint8) bool {
+	switch protocol {
+	case 6, 17, 33, 132, 136:
+		return true
+	}
+	return false
+}
+
+func isExtension(protocol uint8) bool {
+	switch protocol {
+	case 0, 43, 44, 60, 135, 139, 140:
+		return true
+	}
+	return false
+}
+
+// completeRequest makes a request one that a packet can be of.
+func completeRequest(r *compiler.Request, d device) bool {
+	d.describe(r)
+	if (r.Family() == 4) != r.Local.Addr().Unmap().Is4() {
+		return false
+	}
+	if !hasPorts(r.Protocol) {
+		r.Remote, r.Local = netip.AddrPortFrom(r.Remote.Addr(), 0), netip.AddrPortFrom(r.Local.Addr(), 0)
+	}
+	return r.Family() == 4 || !isExtension(r.Protocol)
+}
+
+// TestEgressAgrees runs random policies on random packets in the kernel.
+func TestEgressAgrees(t *testing.T) {
+	all := devices(t)
+	policies, requests := 60, 400
+	if testing.Short() {
+		policies, requests = 10, 100
+	}
+	for seed := range uint64(policies) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 4))
+			p, k := randomPolicy(t, rng, seed)
+			random := gen.NewRequests(p)
+			egress := k.Function("egress")
+			before := counts(t, k)
+			for range requests {
+				r := random.Random(rng)
+				d := all[rng.IntN(len(all))]
+				if !completeRequest(&r, d) {
+					continue
+				}
+				require.NoError(t, k.Refresh()) // so that the decision counts
+				got, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+				require.NoError(t, err)
+				want := p.Eval(&r)
+				require.Equal(t, want.Verdict != lang.Deny, got == 1, "%+v", r)
+				before = requireCounted(t, k, p, want, before)
+				cached, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+				require.NoError(t, err)
+				require.Equal(t, got, cached, "cached: %+v", r)
+			}
+		})
+	}
+}
+
+// randomPolicy puts a random policy in force.
+func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64) (*compiler.Policy, *runtime.Kernel) {
+	opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
+	for {
+		p := check(t, gen.Policy(rng, opts), &compiler.Options{BindAll: true})
+		if p.Hook == compiler.Connect {
+			return p, attachPolicy(t, p, runtime.KernelOptions{})
+		}
+	}
+}
+
+// requireCounted checks that the rules of the decision, and no others, have counted
+// one more.
+func requireCounted(t *testing.T, k *runtime.Kernel, p *compiler.Policy, want compiler.Decision, before map[string]uint64) map[string]uint64 {
+	before[p.RuleID(want.Rule)]++
+	if want.Audit >= 0 {
+		before[p.RuleID(want.Audit)]++
+	}
+	after := counts(t, k)
+	require.Equal(t, before, after)
+	return after
+}

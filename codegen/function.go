@@ -140,11 +140,11 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b.first = firstRules(g)
 	if b.readUpFront() {
 		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
-		return b.callContext(f.straight(root, b.loadHomes(asm.R6, asm.R9)...))
+		return b.callContext(f.straight(root, append(b.noRule(), b.loadHomes(asm.R6, asm.R9)...)...))
 	}
 	root := b.at(point{node: g.Trees[0], atNode: true})
 	b.finishReads()
-	return f.straight(root, b.loadHomes(asm.R2, asm.R9)...)
+	return f.straight(root, append(b.noRule(), b.loadHomes(asm.R2, asm.R9)...)...)
 }
 
 // chooseHomes gives registers to the variables that most nodes test. Those from

@@ -45,9 +45,9 @@ func (b *body) leaf(p point, rule int) blockID {
 			value |= leafVerdict | leafLog // no audit rule: after every rule
 		}
 		return set(regAudit, b.settled)
-	case p.tree > 0 && rule == len(b.policy.Rules):
+	case (p.tree > 0 || b.hidesPaths()) && rule == len(b.policy.Rules):
 		return b.enter(p.tree+1, p.read)
-	case p.tree > 0:
+	case p.tree > 0 || b.hidesPaths():
 		return set(regValue, b.keepLower(p))
 	case trees == 1 && !b.counters && !b.events && b.target == Windows:
 		return b.straight(noBlock, asm.Mov.Imm(asm.R0, int32(b.answer(rule))).WithSource(source))
@@ -67,6 +67,10 @@ func (b *body) keepLower(p point) blockID {
 		return id
 	}
 	next := b.enter(p.tree+1, p.read)
+	if b.hidesPaths() {
+		b.memo[p] = b.straight(next, minimum()...)
+		return b.memo[p]
+	}
 	keep := b.straight(next, asm.Mov.Reg32(regLeaf, regValue))
 	id := b.add(block{
 		jump:  jump{op: asm.JLT, dst: regLeaf, reg: true, src: regValue},
@@ -92,10 +96,51 @@ func (b *body) enter(tree int, read bool) blockID {
 	id := b.add(block{
 		jump:  jump{op: asm.JLT, dst: regLeaf, imm: int32(b.first[tree] << leafShift)},
 		taken: b.enter(tree+1, read),
-		next:  b.at(point{tree: tree, read: read, node: b.graph.Trees[tree], atNode: true}),
+		next:  b.straight(b.at(point{tree: tree, read: read, node: b.graph.Trees[tree], atNode: true}), b.forgetPath()...),
 	})
 	b.memo[p] = id
 	return id
+}
+
+// hidesPaths reports whether a tree must not show the kernel's verifier which way
+// the trees before it went. The verifier follows every path; what it knows of the
+// path would multiply the leaves of one tree with the paths of the next.
+func (b *body) hidesPaths() bool { return b.target == Linux && len(b.graph.Trees) > 1 }
+
+// forgetPath loads the variables again: comparisons have narrowed what the
+// verifier knows of their registers.
+func (b *body) forgetPath() asm.Instructions {
+	if !b.hidesPaths() {
+		return nil
+	}
+	return b.loadHomes(asm.R2, asm.R9)
+}
+
+// noRule sets regLeaf to the default, as a number that the verifier knows nothing
+// of: it takes two loads of one word for different numbers.
+func (b *body) noRule() asm.Instructions {
+	if !b.hidesPaths() {
+		return nil
+	}
+	at := b.connection.remote.ip + b.connection.ipv4
+	return asm.Instructions{
+		asm.LoadMem(regLeaf, b.connection.base, at, asm.Word),
+		asm.LoadMem(regValue, b.connection.base, at, asm.Word),
+		asm.Sub.Reg(regLeaf, regValue),
+		asm.Add.Imm(regLeaf, leafValue(b.policy, len(b.policy.Rules))),
+	}
+}
+
+// minimum sets regLeaf to the smaller of it and regValue, in numbers that are never
+// negative, without a jump.
+func minimum() asm.Instructions {
+	return asm.Instructions{
+		asm.Sub.Reg(regLeaf, regValue),
+		asm.Mov.Reg(regConst, regLeaf),
+		asm.ArSh.Imm(regConst, 63),
+		asm.And.Reg(regLeaf, regConst),
+		asm.Add.Reg(regLeaf, regValue),
+	}
 }
 
 // firstRules gives the lowest rule that each tree can lead to.

@@ -1,0 +1,58 @@
+package bench
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// classBench reads a rule set of ClassBench (Taylor and Turner, 2007) as a policy:
+// local CIDR, remote CIDR, local port, remote port, protocol. Even rules deny, odd
+// ones allow, and the default allows.
+func classBench(t testing.TB, name string) *compiler.Policy {
+	packed, err := os.ReadFile("testdata/" + name + ".rules.gz")
+	require.NoError(t, err)
+	unpack, err := gzip.NewReader(bytes.NewReader(packed))
+	require.NoError(t, err)
+	text, err := io.ReadAll(unpack)
+	require.NoError(t, err)
+	file, err := lang.Parse(name+".hop", classBenchPolicy(t, string(text)))
+	require.NoError(t, err)
+	policy, err := compiler.Check(file, nil)
+	require.NoError(t, err)
+	return policy
+}
+
+func classBenchPolicy(t testing.TB, rules string) []byte {
+	var b bytes.Buffer
+	b.WriteString("policy classbench {\n  default allow\n")
+	for i, line := range strings.Split(strings.TrimSpace(rules), "\n") {
+		column := strings.Split(strings.TrimPrefix(line, "@"), "\t")
+		require.GreaterOrEqual(t, len(column), 5, line)
+		fmt.Fprintf(&b, "  rule r%d: %s if local_address in %s and remote_address in %s",
+			i, [...]string{"deny", "allow"}[i%2], column[0], column[1])
+		for j, field := range []string{"local_port", "remote_port"} {
+			if ports := strings.ReplaceAll(column[2+j], " : ", "-"); ports != "0-65535" {
+				fmt.Fprintf(&b, " and %s in %s", field, ports)
+			}
+		}
+		var protocol, mask int
+		_, err := fmt.Sscanf(column[4], "0x%x/0x%x", &protocol, &mask)
+		require.NoError(t, err, line)
+		if mask != 0 {
+			fmt.Fprintf(&b, " and protocol == %d", protocol)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}

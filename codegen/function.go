@@ -21,6 +21,7 @@ type function struct {
 	counters bool
 	events   bool
 	audit    bool
+	table    bool // an engine of the table form: counters are in the table
 	blocks   []block
 
 	settled blockID // r9, and with audit rules r8, hold the outcome

@@ -45,7 +45,10 @@ func (f *function) answerBlock() blockID {
 
 // count adds one to the counter of the rule in a register.
 func (f *function) count(leaf asm.Register, next blockID) blockID {
-	if !f.counters {
+	switch {
+	case f.table:
+		return f.countInTable(leaf, next)
+	case !f.counters:
 		return next
 	}
 	add := f.straight(next,

@@ -26,9 +26,7 @@ type Instance struct {
 	mu       sync.Mutex
 	machine  *vm.Machine
 	call     invocation // of Eval
-	counters *vm.Map    // nil where the program counts nothing
-	seen     []uint64   // the counters as they stood last
-	moved    []uint32   // those that the last run moved
+	counters counters
 }
 
 // function is one entry point of an instance.
@@ -74,10 +72,7 @@ func Load(program *codegen.Program) (*Instance, error) {
 			return nil, fmt.Errorf("map `%s`: %w", spec.Name, err)
 		}
 	}
-	if m := i.maps[codegen.CountersMap]; m != nil && len(program.Rules) > 0 {
-		i.counters = m
-		i.seen = make([]uint64, len(program.Rules))
-	}
+	i.counters = countersOf(program, i.maps)
 	return i, nil
 }
 
@@ -144,8 +139,12 @@ func (i *Instance) setProgram(array string, key []byte, name string) error {
 	return fmt.Errorf("there is no function or map `%s`", name)
 }
 
-// Program is what was loaded.
-func (i *Instance) Program() *codegen.Program { return i.program }
+// Program is what was loaded; of an engine with a table, with the policy's rules.
+func (i *Instance) Program() *codegen.Program {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.program
+}
 
 // Map finds a map by name, nil for none.
 func (i *Instance) Map(name string) *vm.Map { return i.maps[name] }
@@ -157,15 +156,9 @@ func (i *Instance) Hook() compiler.Hook { return i.hook }
 // Counters gives the number of decisions by index in Program.Rules; nil where the
 // program counts none.
 func (i *Instance) Counters() []uint64 {
-	if i.counters == nil {
-		return nil
-	}
-	counts := make([]uint64, len(i.program.Rules))
-	for k := range counts {
-		// An index beyond the map was never counted.
-		counts[k], _ = i.counters.Sum(binary.LittleEndian.AppendUint32(nil, uint32(k)))
-	}
-	return counts
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.counters.sums()
 }
 
 // Events takes the events out of the program's ring buffer, oldest first. The
@@ -226,14 +219,14 @@ func (f *function) invoke(call *invocation) (r0 uint32, rule, audit int, err err
 // returns an int. Rule is the one whose counter moved, and audit the audit rule
 // whose counter did, or -1.
 func (i *Instance) run(code *vm.Program, call *invocation) (r0 uint32, rule, audit int, err error) {
-	i.readCounters() // somebody may have set them
+	i.counters.read(i.machine.CPU) // somebody may have set them
 	result, err := i.machine.Run(code, call.context[:], call)
 	if err != nil {
 		return uint32(lang.Deny), -1, -1, err
 	}
-	i.readCounters()
+	i.counters.read(i.machine.CPU)
 	rule, audit = -1, -1
-	for _, k := range i.moved {
+	for _, k := range i.counters.moved {
 		if i.program.Rules[k].Audit {
 			audit = int(k)
 		} else {
@@ -241,10 +234,4 @@ func (i *Instance) run(code *vm.Program, call *invocation) (r0 uint32, rule, aud
 		}
 	}
 	return uint32(result), rule, audit, nil
-}
-
-func (i *Instance) readCounters() {
-	if i.counters != nil {
-		i.moved = i.counters.Changes(int(i.machine.CPU), i.seen, i.moved[:0])
-	}
 }

@@ -41,6 +41,25 @@ func program(t testing.TB, p *compiler.Policy, counters bool) *runtime.Instance 
 	return i
 }
 
+// tabled loads the engine of form table, by way of the object file, and gives it the
+// policy.
+func tabled(t testing.TB, p *compiler.Policy) *runtime.Instance {
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	table, err := codegen.GenerateTable(d, nil)
+	require.NoError(t, err)
+	prog, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	var object bytes.Buffer
+	require.NoError(t, prog.WriteELF(&object))
+	prog, err = codegen.ReadObject("engine.o", object.Bytes())
+	require.NoError(t, err)
+	i, err := runtime.Load(prog)
+	require.NoError(t, err)
+	require.NoError(t, i.LoadTable(table))
+	return i
+}
+
 // events are what an engine must have written for a decision.
 func wantEvent(p *compiler.Policy, d compiler.Decision) bool {
 	return d.Audit >= 0 || d.Rule < len(p.Rules) && p.Rules[d.Rule].Log
@@ -78,7 +97,7 @@ func TestEnginesAgree(t *testing.T) {
 
 func agree(t *testing.T, p *compiler.Policy, rng *rand.Rand, requests int) {
 	walk := diagram(t, p)
-	counted, plain := program(t, p, true), program(t, p, false)
+	counted, plain, table := program(t, p, true), program(t, p, false), tabled(t, p)
 	random := gen.NewRequests(p)
 	for range requests {
 		r := random.Random(rng)
@@ -90,6 +109,10 @@ func agree(t *testing.T, p *compiler.Policy, rng *rand.Rand, requests int) {
 		require.NoError(t, err)
 		require.Equal(t, want, got, "program: %+v", r)
 		requireEvent(t, p, counted, want, &r)
+		got, err = table.Eval(&r)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "table: %+v", r)
+		requireEvent(t, p, table, want, &r)
 		got, err = plain.Eval(&r)
 		require.NoError(t, err)
 		require.Equal(t, want.Verdict, got.Verdict, "program without counters: %+v", r)

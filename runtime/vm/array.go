@@ -20,3 +20,19 @@ func (m *Map) Changes(cpu int, seen []uint64, found []uint32) []uint32 {
 	}
 	return found
 }
+
+// ChangesWithin is Changes for counters that follow one another in the first value
+// of an array, from an offset on that is a multiple of 8.
+func (m *Map) ChangesWithin(offset int, seen []uint64, found []uint32) []uint32 {
+	if m.form.kind != arrayMap || m.values == nil || offset < 0 || offset > int(m.spec.ValueSize) {
+		return found
+	}
+	room := (int(m.spec.ValueSize) - offset) / 8
+	for i := range seen[:min(len(seen), room)] {
+		if v := atomic.LoadUint64(&m.values[offset/8+i]); v != seen[i] {
+			seen[i] = v
+			found = append(found, uint32(i))
+		}
+	}
+	return found
+}

@@ -32,6 +32,18 @@ func (m *Map) SetMap(key []byte, inner *Map) error {
 	return nil
 }
 
+// Inner finds the map under a key of a map of maps; nil for none.
+func (m *Map) Inner(key []byte) *Map {
+	if m.inner == nil || len(key) != int(m.spec.KeySize) {
+		return nil
+	}
+	slot, ok := m.find(key)
+	if !ok {
+		return nil
+	}
+	return m.inner[slot].Load()
+}
+
 // fits says whether inner is like the template of a map of maps, in what programs
 // depend on.
 func (m *Map) fits(inner *Map) bool {

@@ -1,0 +1,362 @@
+package codegen
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/hopgate/hopgate/compiler"
+)
+
+// Table is a policy in the table form: what the maps of an engine hold. It is plain
+// data and does not change.
+type Table struct {
+	Target     Target
+	Hook       compiler.Hook
+	Policy     string     // the policy's name
+	PolicyHash [32]byte   // SHA-256 of the policy, or zeros
+	Rules      []Rule     // by counter; the last is the default
+	Sets       []TableSet // dynamic ones, by number
+	Build      Build
+	Steps      [2]int // on the longest way, by family
+
+	image []byte // nodes with the header, up to the last node
+}
+
+// TableSet is a dynamic set and what is in it when the policy starts.
+type TableSet struct {
+	Name   string           `json:"name"`
+	Field  compiler.Field   `json:"field"` // what the elements are, as in compiler.Set
+	Ranges []compiler.Range `json:"ranges"`
+}
+
+// GenerateTable turns a diagram into a table. The error names the limit that it
+// does not fit in. Of the options, Target and NoCounters count.
+func GenerateTable(d *compiler.Diagram, opts *Options) (*Table, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	p := d.Policy
+	t := &Table{Target: opts.Target, Hook: p.Hook, Policy: p.Name, Rules: rules(p)}
+	if len(p.Rules) > MaxTableRules {
+		return nil, t.tooLarge("rules", len(p.Rules), MaxTableRules)
+	}
+	b := &tableBuilder{diagram: d, tableTrees: tableTrees{cons: map[tableNode]tableTarget{}}}
+	if hasAudit(p) {
+		if err := b.compileAudit(); err != nil {
+			return nil, err
+		}
+	}
+	var lists [2][]tableTree
+	for i, g := range []*compiler.Graph{&d.IPv4, &d.IPv6} {
+		if len(g.Trees) > MaxTableTrees {
+			return nil, t.tooLarge("trees", len(g.Trees), MaxTableTrees)
+		}
+		lists[i] = b.list(g, i)
+		t.Steps[i] = b.steps(lists[i])
+		if t.Steps[i] > MaxTableSteps {
+			return nil, t.tooLarge("steps", t.Steps[i], MaxTableSteps)
+		}
+	}
+	switch {
+	case len(b.nodes) > MaxTableNodes:
+		return nil, t.tooLarge("nodes", len(b.nodes), MaxTableNodes)
+	case len(b.sets) > MaxTableSets:
+		return nil, t.tooLarge("fields looked up in dynamic sets", len(b.sets), MaxTableSets)
+	}
+	for _, s := range p.Sets {
+		t.Sets = append(t.Sets, TableSet{s.Name, s.Field, s.Ranges})
+	}
+	t.PolicyHash = sha256.Sum256([]byte(p.String()))
+	t.image = b.image(t, lists, opts)
+	_, err := t.Value(0)
+	return t, err
+}
+
+func (t *Table) tooLarge(what string, n, limit int) error {
+	return fmt.Errorf("policy `%s` is too large for form table: it needs %d %s, the limit is %d [too-large]: use form code, or split the policy",
+		t.Policy, n, what, limit)
+}
+
+// tableBuilder lowers the graphs of a diagram.
+type tableBuilder struct {
+	tableTrees
+	diagram *compiler.Diagram
+	audit   *compiler.Diagram // of the audit rules alone, as if enforced; nil without
+	rules   []int             // of audit's rules: the index in the policy
+}
+
+// compileAudit makes trees of the audit rules, which are fewer steps deep than the
+// chain that the diagram has.
+func (b *tableBuilder) compileAudit() (err error) {
+	p := *b.diagram.Policy
+	p.Rules = nil
+	for i, r := range b.diagram.Policy.Rules {
+		if r.Audit {
+			r.Audit = false
+			p.Rules = append(p.Rules, r)
+			b.rules = append(b.rules, i)
+		}
+	}
+	b.audit, err = compiler.Compile(&p, nil)
+	return err
+}
+
+// list gives the trees that judge a family, those that decide first, each kind by
+// the lowest rule they lead to.
+func (b *tableBuilder) list(g *compiler.Graph, family int) []tableTree {
+	p := b.diagram.Policy
+	var list []tableTree
+	for _, root := range b.add(g, g.Trees, func(rule int) int32 { return leafValue(p, rule) }) {
+		list = append(list, tableTree{root: root})
+	}
+	if b.audit != nil {
+		g = []*compiler.Graph{&b.audit.IPv4, &b.audit.IPv6}[family]
+		leaf := func(rule int) int32 {
+			if rule == len(b.rules) {
+				return int32(len(p.Rules)<<leafShift) | leafVerdict | leafLog // after every rule
+			}
+			return leafValue(p, b.rules[rule])
+		}
+		for _, root := range b.add(g, g.Trees, leaf) {
+			list = append(list, tableTree{root, true})
+		}
+	}
+	lowest := b.lowest()
+	slices.SortStableFunc(list, func(x, y tableTree) int {
+		if x.audit != y.audit {
+			if y.audit {
+				return -1
+			}
+			return 1
+		}
+		return int(lowest(x.root)) - int(lowest(y.root))
+	})
+	return list
+}
+
+// image writes header and nodes.
+func (b *tableBuilder) image(t *Table, lists [2][]tableTree, opts *Options) []byte {
+	image := make([]byte, tableHeaderSize+len(b.nodes)*tableNodeSize)
+	put := binary.LittleEndian.PutUint32
+	flags := uint32(0)
+	set := func(flag uint32, on bool) {
+		if on {
+			flags |= flag
+		}
+	}
+	set(flagAuditMode, b.diagram.Policy.AuditMode)
+	set(flagNoCounters, opts.NoCounters)
+	set(flagContext, b.readsContext())
+	put(image[headerMagic:], TableMagic)
+	put(image[headerVersion:], TableVersion)
+	put(image[headerFlags:], flags)
+	put(image[headerRules:], uint32(len(t.Rules)))
+	put(image[headerNodes:], uint32(len(b.nodes)))
+	put(image[headerSets:], uint32(len(b.sets)))
+	copy(image[headerPolicyHash:], t.PolicyHash[:])
+	for i, s := range b.sets {
+		at := image[headerSetList+i*tableSetSize:]
+		high, low := slotZero, slotZero
+		if low = slotOf(compiler.Var{Field: s.field}); low == slotRemoteLow || low == slotLocalLow {
+			high = low - 1
+		}
+		put(at, uint32(high)*8)
+		put(at[4:], uint32(low)*8)
+		put(at[8:], uint32(slices.Index(b.diagram.Policy.Sets, s.set)))
+	}
+	lowest := b.lowest()
+	for l, list := range lists {
+		start := l * tableListTrees * tableTreeSize
+		put(image[headerStart+4*l:], uint32(start))
+		for i, tree := range list {
+			at := image[headerTrees+start+i*tableTreeSize:]
+			first := uint32(lowest(tree.root))
+			if tree.audit {
+				first |= treeAudit
+			}
+			put(at, b.reference(tree.root))
+			put(at[4:], first)
+		}
+	}
+	for i, n := range b.nodes {
+		at := image[tableHeaderSize+(len(b.nodes)-1-i)*tableNodeSize:]
+		binary.LittleEndian.PutUint64(at, n.cut)
+		put(at[8:], b.reference(n.low))
+		put(at[12:], b.reference(n.high))
+	}
+	return image
+}
+
+// readsContext reports whether some node or set needs the network context.
+func (b *tableBuilder) readsContext() bool {
+	fromContext := sockAddr(b.diagram.Policy.Hook).fromContext
+	for _, s := range b.sets {
+		if fromContext(s.field) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(b.nodes, func(n tableNode) bool { return n.slot <= slotSubInterface })
+}
+
+// Value is the value of the engine's map for the policy, with counters of zero.
+// Generation counts the policies that the engine was given for the hook.
+func (t *Table) Value(generation uint32) ([]byte, error) {
+	var description bytes.Buffer
+	w := zlib.NewWriter(&description)
+	if err := json.NewEncoder(w).Encode(t.describe()); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	if n := description.Len(); n > tableDescriptionSize-4 {
+		return nil, t.tooLarge("bytes of rule names", n, tableDescriptionSize-4)
+	}
+	value := make([]byte, TableValueSize)
+	copy(value, t.image)
+	binary.LittleEndian.PutUint32(value[tableDescription:], uint32(description.Len()))
+	copy(value[tableDescription+4:], description.Bytes())
+	sum := tableChecksum(value)
+	copy(value[headerChecksum:], sum[:])
+	binary.LittleEndian.PutUint32(value[headerSetBase:], TableSetBase(t.Hook, generation))
+	binary.LittleEndian.PutUint32(value[headerGeneration:], generation)
+	return value, nil
+}
+
+// tableChecksum is that of the value: all but counters and what is set at loading.
+func tableChecksum(value []byte) [32]byte {
+	header := bytes.Clone(value[:tableHeaderSize])
+	clear(header[headerSetBase : headerSetBase+4])
+	clear(header[headerGeneration : headerGeneration+4])
+	clear(header[headerChecksum : headerChecksum+32])
+	h := sha256.New()
+	h.Write(header)
+	nodes := min(uint64(binary.LittleEndian.Uint32(value[headerNodes:])), MaxTableNodes)
+	h.Write(value[tableHeaderSize : tableHeaderSize+nodes*tableNodeSize])
+	length := min(uint64(binary.LittleEndian.Uint32(value[tableDescription:])), tableDescriptionSize-4)
+	h.Write(value[tableDescription : tableDescription+4+length])
+	return [32]byte(h.Sum(nil))
+}
+
+// tableDescriptionJSON is what a table says of itself, for people.
+type tableDescriptionJSON struct {
+	Target Target     `json:"target"`
+	Hook   string     `json:"hook"`
+	Policy string     `json:"policy"`
+	Steps  [2]int     `json:"steps"`
+	Rules  []Rule     `json:"rules"`
+	Sets   []TableSet `json:"sets,omitempty"`
+	Build  Build      `json:"build"`
+}
+
+func (t *Table) describe() *tableDescriptionJSON {
+	d := &tableDescriptionJSON{Target: t.Target, Hook: t.Hook.String(), Policy: t.Policy, Steps: t.Steps, Rules: t.Rules, Build: t.Build}
+	for _, s := range t.Sets {
+		d.Sets = append(d.Sets, TableSet{Name: s.Name, Field: s.Field})
+	}
+	return d
+}
+
+// TableGeneration is the generation of a table's value; 0 without one.
+func TableGeneration(value []byte) uint32 {
+	if len(value) != TableValueSize {
+		return 0
+	}
+	return binary.LittleEndian.Uint32(value[headerGeneration:])
+}
+
+// TableSetBase is the number of a policy's first set in the sets' map. Only every
+// other policy of a hook has the same.
+func TableSetBase(hook compiler.Hook, generation uint32) uint32 {
+	return uint32(hook)<<31 | generation&1<<30
+}
+
+// IsTableSetKey reports whether a key of the sets' map is of a set of the policy
+// with the base.
+func IsTableSetKey(key []byte, base uint32) bool {
+	return len(key) == setKeySize && binary.BigEndian.Uint32(key[setKeyNumber:])>>30 == base>>30
+}
+
+// SetContents gives the entries of the sets' map for the table's sets.
+func (t *Table) SetContents(generation uint32) []ebpf.MapKV {
+	base := TableSetBase(t.Hook, generation)
+	var contents []ebpf.MapKV
+	for i, s := range t.Sets {
+		entry := func(v compiler.Value, bits int, member uint32) {
+			key := binary.LittleEndian.AppendUint32(nil, uint32(32+bits))
+			key = binary.BigEndian.AppendUint32(key, base+uint32(i))
+			key = binary.BigEndian.AppendUint64(key, v.Hi)
+			key = binary.BigEndian.AppendUint64(key, v.Lo)
+			contents = append(contents, ebpf.MapKV{Key: key, Value: binary.LittleEndian.AppendUint32(nil, member)})
+		}
+		entry(compiler.Value{}, 0, 0) // finding nothing at all means that the set was never filled
+		for _, r := range s.Ranges {
+			for _, p := range prefixes(r, 128) {
+				entry(p.first, p.length, 1)
+			}
+		}
+	}
+	return contents
+}
+
+// ParseTableValue reads a table back from the value of an engine's map. Counters are the
+// decisions by rule. The sets are those at the start, without what is in them. Errors: a
+// value of another version, a damaged one.
+func ParseTableValue(value []byte) (t *Table, counters []uint64, err error) {
+	if len(value) != TableValueSize {
+		return nil, nil, fmt.Errorf("table of %d bytes; want %d", len(value), TableValueSize)
+	}
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(value[at:]) }
+	switch {
+	case u32(headerMagic) != TableMagic:
+		return nil, nil, fmt.Errorf("no table: it starts with %#x, want %#x", u32(headerMagic), uint32(TableMagic))
+	case u32(headerVersion) != TableVersion:
+		return nil, nil, fmt.Errorf("table of version %d; this hopgate reads %d", u32(headerVersion), TableVersion)
+	case u32(headerNodes) > MaxTableNodes || u32(tableDescription) > tableDescriptionSize-4:
+		return nil, nil, errors.New("damaged table: more nodes or names than there is room for")
+	case tableChecksum(value) != [32]byte(value[headerChecksum:headerChecksum+32]):
+		return nil, nil, errors.New("damaged table: its checksum is not that of its contents")
+	}
+	d, err := readDescription(value[tableDescription+4 : tableDescription+4+int(u32(tableDescription))])
+	if err != nil {
+		return nil, nil, fmt.Errorf("damaged table: %w", err)
+	}
+	t = &Table{Target: d.Target, Policy: d.Policy, Steps: d.Steps, Rules: d.Rules, Sets: d.Sets, Build: d.Build}
+	if d.Hook == compiler.Accept.String() {
+		t.Hook = compiler.Accept
+	}
+	t.PolicyHash = [32]byte(value[headerPolicyHash : headerPolicyHash+32])
+	if len(t.Rules) == 0 || len(t.Rules) != int(u32(headerRules)) {
+		return nil, nil, fmt.Errorf("damaged table: %d rules described, %d in use", len(t.Rules), u32(headerRules))
+	}
+	t.image = bytes.Clone(value[:tableHeaderSize+u32(headerNodes)*tableNodeSize])
+	for _, at := range []int{headerSetBase, headerGeneration} {
+		clear(t.image[at : at+4])
+	}
+	clear(t.image[headerChecksum : headerChecksum+32])
+	for i := range t.Rules {
+		counters = append(counters, binary.LittleEndian.Uint64(value[TableCounters+8*i:]))
+	}
+	return t, counters, nil
+}
+
+func readDescription(compressed []byte) (*tableDescriptionJSON, error) {
+	r, err := zlib.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		return nil, err
+	}
+	d := new(tableDescriptionJSON)
+	return d, json.NewDecoder(io.LimitReader(r, maxDescription)).Decode(d)
+}
+
+// maxDescription bounds what a description may grow to, in bytes.
+const maxDescription = 64 << 20

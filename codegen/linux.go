@@ -61,7 +61,7 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	early := d.Without(notYetKnown...)
 	for _, stage := range linuxStages {
 		f := newFunction(d, stage.ipv6, opts)
-		f.sees = flow
+		f.sees, f.early = flow, stage.early
 		if stage.early {
 			f.diagram = early
 		}
@@ -124,6 +124,21 @@ func lateInterfaces(p *compiler.Policy) []*compiler.NamedInterface {
 		}
 	}
 	return late
+}
+
+// describeInterface asks for the network context, for an event: on Linux a decision
+// may have been made by the device's index alone.
+func (f *function) describeInterface(next blockID) blockID {
+	if f.target != Linux || f.early {
+		return next
+	}
+	failed := f.straight(next, unknownContext(false)...)
+	return f.branch(asm.JEq, asm.R0, 0, next, failed,
+		asm.Mov.Reg(asm.R1, regContext),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackContext),
+		asm.Mov.Imm(asm.R3, NetworkContextSize),
+		f.context)
 }
 
 // branch adds code that ends in a comparison of a register with a constant.

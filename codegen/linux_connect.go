@@ -6,7 +6,7 @@ import "github.com/cilium/ebpf/asm"
 // with EPERM what is denied whatever the route turns out to be, and takes back what
 // an earlier connection has left on the socket.
 func (f *function) connect() blockID {
-	judge := f.early()
+	judge := f.byAddress()
 	restore := f.restoreBinding(judge)
 	aborted := f.branch(asm.JEq, asm.R1, 0, judge, restore,
 		asm.Mov.Imm(asm.R1, 0),
@@ -20,7 +20,7 @@ func (f *function) connect() blockID {
 // sendmsg is the stage of sendmsg4 and sendmsg6: UDP to an address that the socket
 // is not connected to, before route selection.
 func (f *function) sendmsg() blockID {
-	return f.straight(f.early(), f.start()...)
+	return f.straight(f.byAddress(), f.start()...)
 }
 
 // start is how every stage begins.
@@ -32,9 +32,9 @@ func (f *function) start() asm.Instructions {
 	return start
 }
 
-// early decides on TCP and UDP by what a sock_addr context shows. The protocol of
+// byAddress decides on TCP and UDP by what a sock_addr context shows. The protocol of
 // a raw socket may not be that of its packets.
-func (f *function) early() blockID {
+func (f *function) byAddress() blockID {
 	pass := f.straight(noBlock, asm.Mov.Imm(asm.R0, 1))
 	deny := f.straight(noBlock, asm.Mov.Imm(asm.R0, 0))
 	f.undecided, f.broken = pass, deny

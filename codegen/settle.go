@@ -114,7 +114,7 @@ func (f *function) event(next blockID) blockID {
 		asm.Mov.Imm(asm.R3, EventSize),
 		asm.Mov.Imm(asm.R4, 0),
 		f.target.call(helperRingbufOutput))
-	return f.straight(next, b.code...)
+	return f.describeInterface(f.straight(next, b.code...))
 }
 
 // eventWriter collects the code that fills in an event on the stack.

@@ -28,7 +28,7 @@ func (m *machine) compute(s *state, in *instruction) error {
 			case number:
 				clearHigh(&b)
 			default:
-				return m.strange("cuts an address off")
+				return m.odd("cuts an address off")
 			}
 		}
 		m.set(s, in.dst, b)
@@ -53,7 +53,7 @@ func (m *machine) compute(s *state, in *instruction) error {
 		}
 	}
 	if a.kind != number || b.kind != number || in.offset != 0 {
-		return m.strange("computes with an address, or in a way that is not understood")
+		return m.odd("computes with an address, or in a way that is not understood")
 	}
 	var v value
 	var ok bool
@@ -63,7 +63,7 @@ func (m *machine) compute(s *state, in *instruction) error {
 		v, ok = arithmetic(op, *a, b, wide)
 	}
 	if !ok {
-		return m.strange("computes in a way that is not understood")
+		return m.odd("computes in a way that is not understood")
 	}
 	m.set(s, in.dst, v)
 	return nil
@@ -170,6 +170,15 @@ func fold(op uint8, x, y uint64, wide bool) (uint64, bool) {
 		}
 	case opNegate:
 		n = -x
+	case opDiv:
+		if y != 0 {
+			n = x / y
+		}
+	case opModulo:
+		n = x
+		if y != 0 {
+			n = x % y
+		}
 	default:
 		return 0, false
 	}

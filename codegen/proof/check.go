@@ -38,6 +38,7 @@ func (c *checker) function(f *function) error {
 		return err
 	}
 	c.result.Nodes += len(g.order)
+	c.result.Idle += g.idle
 	tails := c.tails(g)
 	for _, t := range c.kinds(g) {
 		p := &part{checker: c, graph: g, terms: t, tails: tails}
@@ -237,20 +238,46 @@ func (p *part) absent(f *formula, b []set, bad func(answer) bool) error {
 		return err
 	}
 	for _, piece := range list {
+		if err := p.avoids(piece, bad); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxCuts bounds how often a box is cut in two before its paths are looked at one by
+// one.
+const maxCuts = 1000
+
+// avoids shows that no connection in the box gets one of the answers. All paths are
+// followed at once; where paths join, what they said of two variables together is
+// lost, so that a box may seem to get an answer that it does not. Then it is cut at
+// a test that the program makes more than once.
+func (p *part) avoids(b []set, bad func(answer) bool) error {
+	work := [][]set{b}
+	for cuts := 0; len(work) > 0; {
 		if err := p.outOfTime(); err != nil {
 			return err
 		}
-		suspect := false
+		b, work = work[len(work)-1], work[:len(work)-1]
 		p.result.Boxes++
-		p.run(piece, func(a answer, reached []set) error {
-			suspect = suspect || bad(a)
-			return nil
+		var tails []int32
+		p.result.Steps += p.runner.run(b, func(tail int32, _ []set) {
+			if bad(p.tails[tail]) {
+				tails = append(tails, tail)
+			}
 		})
-		if suspect {
-			if err := p.search(piece, bad); err != nil {
+		if len(tails) == 0 {
+			continue
+		}
+		halves := p.runner.cut(tails, b)
+		if cuts++; len(halves) < 2 || cuts > maxCuts {
+			if err := p.search(b, bad); err != nil {
 				return err
 			}
+			continue
 		}
+		work = append(work, halves...)
 	}
 	return nil
 }
@@ -274,7 +301,7 @@ func (p *part) search(b []set, bad func(answer) bool) error {
 	})
 }
 
-const maxPathSteps = 200_000
+const maxPathSteps = 50_000
 
 func (p *part) paths(id int32, b []set, left *int, visit func(answer, []set) error) error {
 	if *left--; *left < 0 {

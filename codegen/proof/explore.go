@@ -14,6 +14,7 @@ type explorer struct {
 	machine
 	graph    *graph
 	deadline time.Time
+	apart    bool   // joining registers is off
 	joinAt   []bool // by slot: two jumps at least lead there
 	memo     map[int][]*visited
 	joinOf   map[joinKey]int32
@@ -62,13 +63,19 @@ const maxSteps = 20_000_000
 // explore gives the graph of a function.
 func explore(m machine, deadline time.Time) (*graph, error) {
 	kept := map[int]footprint{}
-	for {
+	for apart := false; ; {
 		x := &explorer{
-			machine: m, deadline: deadline, graph: &graph{function: m.function, maps: m.maps},
+			machine: m, deadline: deadline, graph: &graph{function: m.function, maps: m.maps}, apart: apart,
 			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, kept: kept,
 		}
 		x.known = map[lookup]int32{}
 		again, err := x.run()
+		var refused *refusal
+		if errors.As(err, &refused) && !apart && len(x.values) > 0 {
+			// A joined register may seem to hold what it cannot at that place.
+			apart = true
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -267,10 +274,10 @@ func (x *explorer) project(s *state, f *footprint) []byte {
 // registers, if there is still something to be tested.
 func (x *explorer) join(slot int, s *state) (found, bool, error) {
 	for _, v := range x.memo[slot] {
-		if !v.tests {
+		if !v.tests || x.apart {
 			continue
 		}
-		for r := uint8(0); r < 10; r++ {
+		for r := uint8(6); r < 10; r++ { // those that live through calls
 			if v.read.registers>>r&1 == 0 {
 				continue
 			}

@@ -12,6 +12,7 @@ type graph struct {
 	lookups  []lookup
 	maps     []mapInfo
 	joins    int // joined registers, whose variables come after those of lookups
+	idle     int // calls for the network context that nothing after them tests
 }
 
 // variables is how many there are. Those of lookups follow the fields, those of

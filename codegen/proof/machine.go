@@ -171,6 +171,14 @@ func (m *machine) strange(format string, args ...any) error {
 	return &refusal{m.attach.Section(), m.slot, false, fmt.Sprintf(format, args...)}
 }
 
+// odd is wrong where all numbers are known, else strange.
+func (m *machine) odd(format string, args ...any) error {
+	if m.member != nil {
+		return m.wrong(format, args...)
+	}
+	return m.strange(format, args...)
+}
+
 func (m *machine) get(s *state, r uint8) (*value, error) {
 	if bit := uint16(1) << r; m.read.writtenRegisters&bit == 0 {
 		m.read.registers |= bit
@@ -302,7 +310,7 @@ func (m *machine) step(s *state, in *instruction) error {
 				return errJoined(source.id)
 			}
 			if source.kind != number {
-				return m.strange("stores an address")
+				return m.odd("stores an address")
 			}
 			v = *source
 		}

@@ -87,13 +87,13 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 			offset: int16(binary.LittleEndian.Uint16(b[2:])),
 			imm:    int64(int32(binary.LittleEndian.Uint32(b[4:]))),
 		}
-		if in.dst > 10 || in.src > 10 {
-			return nil, fmt.Errorf("instruction %d: no such register", i)
+		if in.dst > 10 || in.src > 10 || !in.clean() {
+			return nil, fmt.Errorf("instruction %d is malformed", i)
 		}
 		if in.code != loadConstant {
 			continue
 		}
-		if i+1 == len(code) || data[8*i+8] != 0 {
+		if i+1 == len(code) || binary.LittleEndian.Uint32(data[8*i+8:]) != 0 || in.offset != 0 {
 			return nil, fmt.Errorf("instruction %d: half a constant", i)
 		}
 		in.imm = int64(uint64(uint32(in.imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
@@ -126,4 +126,37 @@ func mapNames(file *elf.File, index int, symbols []elf.Symbol) (map[uint64]strin
 		}
 	}
 	return names, nil
+}
+
+// clean reports whether the fields that the instruction does not use are zero, as RFC
+// 9669 wants them.
+func (in *instruction) clean() bool {
+	noOffset, noImmediate := in.offset == 0, in.imm == 0
+	class, op := in.code&7, in.code&0xf0
+	register := in.code&sourceRegister != 0
+	switch class {
+	case classLoad:
+		return noImmediate
+	case classStoreRegister:
+		return noImmediate || in.code&0xe0 == modeAtomic
+	case classStore:
+		return in.src == 0
+	case classALU32, classALU64:
+		if op == opSwap {
+			return noOffset && in.src == 0
+		}
+		return (register && noImmediate || !register && in.src == 0) && in.dst != 10
+	case classJump, classJump32:
+		switch op {
+		case opCall:
+			return noOffset && in.dst == 0 && class == classJump && !register
+		case opExit:
+			return noOffset && noImmediate && in.dst == 0 && in.src == 0 && class == classJump && !register
+		case jumpAlways:
+			return in.dst == 0 && in.src == 0 && !register && (class == classJump && noImmediate || class == classJump32 && noOffset)
+		}
+		known := op < opCall || jumpLess <= op && op <= jumpSignedLessEqual
+		return known && (register && noImmediate || !register && in.src == 0)
+	}
+	return true
 }

@@ -10,7 +10,7 @@ import (
 // program and the rules have one answer left, or where they differ. This is the way
 // where nothing shows which rule decided.
 func (p *part) byPaths(b []set) error {
-	w := &walk{part: p, left: 200 * maxPathSteps}
+	w := &walk{part: p, left: maxSteps}
 	rules := make([]int32, len(p.policy.Rules))
 	for i := range rules {
 		rules[i] = int32(i)

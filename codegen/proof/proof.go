@@ -41,6 +41,7 @@ type Result struct {
 	Nodes     int // tests and effects in the decisions that the instructions make
 	Boxes     int // parts of rules that were followed through them
 	Steps     int // nodes met on the way
+	Idle      int // calls for the network context that nothing after them tests: right, but slow
 	Points    int // connections on which policy and object were compared, if tested
 	Duration  time.Duration
 }
@@ -72,9 +73,10 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	c.program = program
 	functions, err := readFunctions(object)
 	if err != nil {
-		return nil, err
+		c.result.Status, c.result.Reason = Refuted, err.Error()
+	} else {
+		c.conclude(functions, budget)
 	}
-	c.conclude(functions, budget)
 	c.result.Duration = time.Since(began)
 	return c.result, nil
 }

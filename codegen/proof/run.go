@@ -5,6 +5,7 @@ package proof
 type runner struct {
 	graph *graph
 	at    [][]set // by node
+	seen  []int32 // the nodes of the last run, in order
 	arena []set
 	used  int
 	count int // variables
@@ -27,8 +28,9 @@ func (r *runner) clone(b []set) []set {
 }
 
 // run follows a box and calls visit for each tail that it reaches.
-func (r *runner) run(b []set, visit func(tail int32, b []set)) (visited int) {
+func (r *runner) run(b []set, visit func(tail int32, b []set)) int {
 	r.used = 0
+	r.seen = r.seen[:0]
 	pending := 1
 	r.at[r.graph.root] = b
 	for _, id := range r.graph.order {
@@ -37,7 +39,7 @@ func (r *runner) run(b []set, visit func(tail int32, b []set)) (visited int) {
 			continue
 		}
 		r.at[id] = nil
-		visited++
+		r.seen = append(r.seen, id)
 		if r.graph.nodes[id].tail {
 			visit(id, here)
 		} else {
@@ -52,7 +54,58 @@ func (r *runner) run(b []set, visit func(tail int32, b []set)) (visited int) {
 			break
 		}
 	}
-	return visited
+	return len(r.seen)
+}
+
+// cut divides a box at the test that the last run met most often, more than once at
+// least, on its way to the tails.
+func (r *runner) cut(tails []int32, b []set) [][]set {
+	leads := map[int32]bool{}
+	for _, t := range tails {
+		leads[t] = true
+	}
+	type key struct {
+		v     variable
+		shift uint8
+		first uint64
+		last  uint64
+	}
+	count := map[key]int{}
+	most, best := 1, (*node)(nil)
+	for i := len(r.seen) - 1; i >= 0; i-- {
+		id := r.seen[i]
+		n := &r.graph.nodes[id]
+		for _, kid := range n.kids {
+			leads[id] = leads[id] || leads[kid]
+		}
+		if !leads[id] || n.kind != testNode || n.space == joins {
+			continue
+		}
+		v := r.graph.variable(n)
+		part := n.part(b[v], 0)
+		rest := n.part(b[v], 1)
+		if len(part) == 0 || len(rest) == 0 || part.same(b[v]) || rest.same(b[v]) {
+			continue
+		}
+		if part[0].first == b[v][0].first { // both ways to write a test are one
+			part = rest
+		}
+		k := key{v, n.shift, part[0].first, part[len(part)-1].last}
+		if count[k]++; count[k] >= most+1 || best != nil && count[k] == most {
+			most, best = count[k], n
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	var halves [][]set
+	v := r.graph.variable(best)
+	for kid := range best.kids {
+		c := append([]set(nil), b...)
+		c[v] = best.part(b[v], kid)
+		halves = append(halves, c)
+	}
+	return halves
 }
 
 func (r *runner) send(kid int32, b []set) {

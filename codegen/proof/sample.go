@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"slices"
 	"time"
 )
 
@@ -19,16 +20,21 @@ func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
 			m.bounds(bounds)
 		}
 		for _, b := range p.start() {
+			near := slices.Clone(b)
 			for v := range numFields {
-				if near := bounds[v].and(b[v]); len(near) > 0 {
-					b[v] = near
+				if at := bounds[v].and(b[v]); len(at) > 0 {
+					near[v] = at
 				}
 			}
 			for try := range uint64(maxPoints / 4) {
 				if budget > 0 && try%64 == 0 && time.Now().After(deadline) {
 					return nil
 				}
-				seen := c.point(p, f, b, try)
+				box := near
+				if try%8 == 7 {
+					box = b
+				}
+				seen := c.point(p, f, box, try)
 				if seen != nil {
 					return seen
 				}

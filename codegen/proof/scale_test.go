@@ -1,29 +1,31 @@
 package proof_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/hopgate/hopgate/codegen/proof"
 	"github.com/hopgate/hopgate/tests/gen"
 )
 
-func TestScale(t *testing.T) {
-	for _, n := range []int{200, 1000} {
-		for seed := range uint64(3) {
-			rng := rand.New(rand.NewPCG(seed, 3))
-			p := check(t, gen.Policy(rng, gen.Options{Rules: n, Events: seed == 1}))
-			for _, counters := range []bool{true, false} {
-				t0 := time.Now()
-				o := object(t, p, counters)
-				t1 := time.Since(t0)
-				r, err := proof.Check(p, o, 10*time.Second)
-				require.NoError(t, err)
-				t.Logf("rules %d counters %v compile %v check %v: %s", len(p.Rules), counters, t1.Round(time.Millisecond), r.Duration.Round(time.Millisecond), r)
+// BenchmarkCheck reports the time of the proof beside that of the compile.
+func BenchmarkCheck(b *testing.B) {
+	for _, rules := range []int{50, 200, 1000} {
+		p := check(b, gen.Policy(rand.New(rand.NewPCG(2, 3)), gen.Options{Rules: rules}))
+		b.Run(fmt.Sprintf("compile-%d", len(p.Rules)), func(b *testing.B) {
+			for b.Loop() {
+				object(b, p, true)
 			}
-		}
+		})
+		o := object(b, p, true)
+		b.Run(fmt.Sprintf("proof-%d", len(p.Rules)), func(b *testing.B) {
+			for b.Loop() {
+				r, err := proof.Check(p, o, 0)
+				if err != nil || r.Status != proof.Proved {
+					b.Fatal(r, err)
+				}
+			}
+		})
 	}
 }

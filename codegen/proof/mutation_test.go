@@ -1,0 +1,196 @@
+package proof_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/codegen/proof"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+)
+
+// mutant changes one instruction of the code in an object. It returns what it did.
+func mutant(rng *rand.Rand, object []byte, at []int) string {
+	i := at[rng.IntN(len(at))]
+	b := object[i : i+8]
+	class, op := b[0]&7, b[0]&0xf0
+	jump := (class == 5 || class == 6) && op != 0x80 && op != 0x90
+	wide := b[0] == 0x18
+	for {
+		switch rng.IntN(6) {
+		case 0:
+			if jump && op != 0 {
+				flip := map[byte]byte{0x10: 0x50, 0x50: 0x10, 0x20: 0xb0, 0xb0: 0x20, 0x30: 0xa0, 0xa0: 0x30}
+				if to, ok := flip[op]; ok {
+					b[0] = b[0]&0x0f | to
+					return "jump"
+				}
+			}
+		case 1:
+			if imm := b[4:8]; usesImmediate(b) {
+				old := binary.LittleEndian.Uint32(imm)
+				binary.LittleEndian.PutUint32(imm, old+[]uint32{1, ^uint32(0), 1 << rng.IntN(32), rng.Uint32()}[rng.IntN(4)])
+				return "constant"
+			}
+		case 2:
+			if off := b[2:4]; (jump || class == 1 || class == 2 || class == 3) && !wide {
+				delta := []uint16{1, ^uint16(0), 2, 4, ^uint16(3), 8}[rng.IntN(6)]
+				binary.LittleEndian.PutUint16(off, binary.LittleEndian.Uint16(off)+delta)
+				return "offset"
+			}
+		case 3:
+			if rng.IntN(2) == 0 || class == 2 {
+				b[1] = b[1]&0xf0 | byte(rng.IntN(10))
+			} else {
+				b[1] = b[1]&0x0f | byte(rng.IntN(10))<<4
+			}
+			return "register"
+		case 4:
+			if class == 7 && op == 0xb0 && b[1] == 0 || class == 4 && b[1]&15 >= 8 { // r0 = verdict, or a leaf
+				b[4] ^= byte(1 + rng.IntN(3))
+				return "verdict"
+			}
+		case 5:
+			if !wide {
+				copy(b, []byte{0x05, 0, 0, 0, 0, 0, 0, 0}) // a jump to the next one
+				return "drop"
+			}
+		}
+	}
+}
+
+func usesImmediate(b []byte) bool {
+	switch class := b[0] & 7; class {
+	case 4, 5, 6, 7:
+		return b[0]&8 == 0
+	case 2:
+		return true
+	}
+	return b[0] == 0x18 && b[1]>>4 == 0
+}
+
+// instructions lists the offsets in the file of the instructions of both functions.
+func instructions(t testing.TB, object []byte) (at []int) {
+	f, err := elf.NewFile(bytes.NewReader(object))
+	require.NoError(t, err)
+	for _, s := range f.Sections {
+		if s.Flags&elf.SHF_EXECINSTR == 0 {
+			continue
+		}
+		for i := uint64(0); i < s.Size; i += 8 {
+			at = append(at, int(s.Offset+i))
+			if object[s.Offset+i] == 0x18 {
+				i += 8
+			}
+		}
+	}
+	return at
+}
+
+// behaviour runs an object on requests and says what came out.
+type behaviour struct {
+	policy   *compiler.Policy
+	requests []compiler.Request
+	want     []string
+}
+
+func newBehaviour(t testing.TB, p *compiler.Policy, object []byte, rng *rand.Rand, n int) *behaviour {
+	b := &behaviour{policy: p}
+	random := gen.NewRequests(p)
+	for range n {
+		b.requests = append(b.requests, random.Random(rng))
+	}
+	b.run(t, object, func(s string) bool { b.want = append(b.want, s); return true })
+	require.Len(t, b.want, n)
+	return b
+}
+
+func (b *behaviour) run(t testing.TB, object []byte, visit func(string) bool) (loaded bool) {
+	program, err := codegen.ReadObject("mutant.o", object)
+	if err != nil {
+		return false
+	}
+	instance, err := runtime.Load(program)
+	if err != nil {
+		return false
+	}
+	for i := range b.requests {
+		d, err := instance.Eval(&b.requests[i])
+		events, eventErr := instance.Events()
+		if !visit(fmt.Sprint(d, err != nil, events, eventErr != nil)) {
+			break
+		}
+	}
+	return true
+}
+
+// differs reports whether the object does anything else than the original on some
+// request.
+func (b *behaviour) differs(t testing.TB, object []byte) bool {
+	i, differs := 0, false
+	loaded := b.run(t, object, func(s string) bool {
+		differs = s != b.want[i]
+		i++
+		return !differs
+	})
+	return differs || !loaded
+}
+
+// TestMutants changes one instruction at a time in compiled policies. Of the mutants
+// that behave in another way, nearly all must be refused.
+func TestMutants(t *testing.T) {
+	mutants := 10000
+	if testing.Short() {
+		mutants = 1000
+	}
+	rng := rand.New(rand.NewPCG(1, 9))
+	policies := 40
+	count := map[string]int{}
+	changed, refused, proved := 0, 0, 0
+	for seed := range uint64(policies) {
+		p := check(t, gen.Policy(rand.New(rand.NewPCG(seed, 11)), gen.Options{Events: seed%2 == 0, Dynamic: seed%4 == 0, Rules: []int{5, 12, 30}[seed%3]}))
+		counters := seed%5 != 4
+		original := object(t, p, counters)
+		if r, err := proof.Check(p, original, 0); err != nil || r.Status != proof.Proved {
+			require.NoError(t, err)
+			require.Equal(t, proof.Tested, r.Status, r)
+			continue
+		}
+		at := instructions(t, original)
+		b := newBehaviour(t, p, original, rng, 300)
+		for range mutants / policies {
+			m := bytes.Clone(original)
+			what := mutant(rng, m, at)
+			if bytes.Equal(m, original) {
+				continue
+			}
+			r, err := proof.Check(p, m, 200*time.Millisecond)
+			isProved := err == nil && r.Status == proof.Proved
+			if isProved {
+				proved++
+			}
+			if !b.differs(t, m) {
+				continue
+			}
+			changed++
+			count[what]++
+			if err != nil || r.Status == proof.Refuted {
+				refused++
+				continue
+			}
+			t.Logf("seed %d, %s: %v", seed, what, r)
+			require.False(t, isProved, "proved, and yet it behaves in another way")
+		}
+	}
+	t.Logf("%d mutants, %d of them changed behaviour %v, %d refused; %d mutants proved equal", mutants, changed, count, refused, proved)
+	require.GreaterOrEqual(t, float64(refused), 0.99*float64(changed))
+}

@@ -21,6 +21,8 @@ wrong or doubtful. It prints nothing when all is well.`,
 	bind := bindFlag(cmd)
 	strict := cmd.Flags().Bool("strict", false, "warnings are errors")
 	asJSON := cmd.Flags().Bool("json", false, "print the findings as a JSON array")
+	asSARIF := cmd.Flags().Bool("sarif", false, "print the findings as SARIF 2.1.0, for code scanning")
+	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
 	cmd.RunE = run(func(paths []string) error {
 		paths, err := policiesOf(paths)
 		if err != nil {
@@ -44,12 +46,17 @@ wrong or doubtful. It prints nothing when all is well.`,
 			}
 			found = append(found, more...)
 		}
-		if *asJSON {
-			if err := c.printJSON(found.Sort()); err != nil {
-				return err
-			}
-		} else {
-			c.print(found.Sort())
+		found = found.Sort()
+		switch {
+		case *asJSON:
+			err = c.printJSON(found)
+		case *asSARIF:
+			err = c.printJSON(newSARIF(found))
+		default:
+			c.print(found)
+		}
+		if err != nil {
+			return err
 		}
 		if failed {
 			return errSaid

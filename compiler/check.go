@@ -62,7 +62,7 @@ func Check(file *lang.File, opts *Options) (*Policy, error) {
 	if err := c.diags.Err(); err != nil {
 		return nil, err
 	}
-	c.policy.Warnings = c.diags
+	c.policy.Warnings = Unsilenced(c.diags)
 	return c.policy, nil
 }
 

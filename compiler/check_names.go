@@ -246,8 +246,12 @@ func (c *checker) resolve(s *set, at lang.Span, field *lang.Word, kind Field) *l
 			d.Notes = append(d.Notes, lang.Note{Span: field.Span, Message: fmt.Sprintf("`$%s` is compared with `%s` here", s.Name.Text, field.Text)})
 		}
 	}
-	c.within = outer
+	written := s.union.size()
 	s.union.normalize()
+	if s.union.size() < written {
+		c.overlaps(s)
+	}
+	c.within = outer
 	if s.Dynamic {
 		s.dynamic.Field, s.dynamic.Ranges = kind, s.union.ranges[anyTransport]
 	}

@@ -1,6 +1,10 @@
 package compiler
 
-import "github.com/hopgate/hopgate/lang"
+import (
+	"slices"
+
+	"github.com/hopgate/hopgate/lang"
+)
 
 // The codes of what Check finds. The first are lang's, for the same mistakes found
 // later or in a tree that was not parsed.
@@ -55,9 +59,29 @@ const (
 	codeUnboundInterface  = "unbound-interface"
 )
 
-// Codes documents the codes of what Check and Compile find, in the order of the
-// work. Examples of more than one file are txtar archives, the policy first.
-func Codes() []lang.Code {
+// The codes of what Lint finds.
+const (
+	codeOverlappingEntries = "overlapping-entries"
+	codeNeverTrue          = "never-true"
+	codeAlwaysTrue         = "always-true"
+	codeAfterUnconditional = "after-unconditional"
+	codeShadowedRule       = "shadowed-rule"
+	codeShadowedNow        = "shadowed-now"
+	codeRedundantRule      = "redundant-rule"
+	codePartlyShadowed     = "partly-shadowed"
+	codeVacuousAssert      = "vacuous-assert"
+	codeVacuousTest        = "vacuous-test"
+	codeVPNByType          = "vpn-by-type"
+	codeNoHardPermit       = "no-hard-permit"
+	codeAllowComment       = "allow-comment"
+	codeLintLimit          = "lint-limit"
+)
+
+// Codes documents the codes of what Check, Compile and Lint find, in the order of
+// the work. Examples of more than one file are txtar archives, the policy first.
+func Codes() []lang.Code { return slices.Concat(checkCodes(), lintCodes()) }
+
+func checkCodes() []lang.Code {
 	return []lang.Code{
 		{
 			Name: codeUnknownField, Title: "there is no such field",

@@ -119,38 +119,17 @@ func confirmed(p *Policy, a *Assert, w *Witness) *Counterexample {
 // the default, decides against it.
 func (s *ruleSpace) violation(find *search, p *Policy, a *Assert, distinct bool) (found *Witness) {
 	claim := s.formula(a.Cond, a.appliesToUnknown(), false)
-	r := s.everything()
-	accept := func() bool {
+	s.decides(find, &claim, func(rule int) part {
+		if a.violatedBy(p.Rules[rule].Verdict) {
+			return sought
+		}
+		return fine
+	}, a.violatedBy(p.Default), nil, func(r region) (ok bool) {
 		w, ok := s.witness(r, distinct)
 		if ok {
 			found = w
 		}
 		return ok
-	}
-	find.within(r, &claim, func() bool {
-		var kept []*obstacle // the rules so far that agree with the assert
-		for i := range s.rules {
-			rel, _, _ := s.rules[i].look(r)
-			find.steps--
-			switch {
-			case rel == outside:
-			case a.violatedBy(p.Rules[i].Verdict):
-				// What no rule before has decided is a violation; without any, this
-				// rule is out of the way for those that follow.
-				if find.within(r, &s.rules[i], func() bool { return find.uncovered(r, kept, accept) }) {
-					return true
-				}
-				if rel == covers {
-					return false
-				}
-			default:
-				kept = append(kept, &obstacle{formula: &s.rules[i], rule: i})
-				if rel == covers {
-					return false
-				}
-			}
-		}
-		return a.violatedBy(p.Default) && find.uncovered(r, kept, accept)
 	})
 	return found
 }

@@ -1,0 +1,62 @@
+package compiler_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// Lint finds what the ERROR markers of the corpus say, and nothing else.
+func TestLint(t *testing.T) {
+	for _, pattern := range []string{"*.hop", "*.yaml"} {
+		names, err := filepath.Glob(filepath.Join("testdata", "lint", pattern))
+		require.NoError(t, err)
+		for _, name := range names {
+			t.Run(filepath.Base(name), func(t *testing.T) {
+				text, err := os.ReadFile(name)
+				require.NoError(t, err)
+				file, err := lang.Parse(name, text)
+				require.NoError(t, err)
+				policy, err := compiler.Check(file, nil)
+				require.NoError(t, err)
+				found := append(policy.Warnings, compiler.Lint(policy, &compiler.LintOptions{NoHardPermit: true})...).Sort()
+				expectMarkers(t, name, found)
+				var rendered bytes.Buffer
+				require.NoError(t, found.Render(&rendered, false))
+				golden(t, name+".golden", markerless(rendered.String()))
+			})
+		}
+	}
+}
+
+// What silences a finding, and what does not.
+func TestAllowComments(t *testing.T) {
+	for _, test := range []struct {
+		name, statements string
+		want             []string
+	}{
+		{"above", "# hopgate: allow redundant-rule documentation\n  rule a: deny if remote_port == 1", nil},
+		{"at the end", "rule a: deny if remote_port == 1 # hopgate: allow redundant-rule documentation", nil},
+		{"two", "# hopgate: allow redundant-rule documentation\n  # hopgate: allow always-true it reads better\n  rule a: deny if remote_port >= 0 and protocol == tcp", nil},
+		{"another code", "# hopgate: allow never-true documentation\n  rule a: deny if remote_port == 1", []string{"redundant-rule"}},
+		{"another statement", "# hopgate: allow redundant-rule documentation\n  rule a: allow if remote_port == 1\n  rule b: deny if remote_port == 2", []string{"redundant-rule"}},
+		{"no reason", "rule a: deny if remote_port == 1 # hopgate: allow redundant-rule", []string{"allow-comment", "redundant-rule"}},
+		{"no such code", "rule a: allow if remote_port == 1 # hopgate: allow redundent-rule documentation", []string{"allow-comment"}},
+		{"a warning of Check", "# hopgate: allow unused-set for later\n  set a = { 10.0.0.1 }", nil},
+		{"not an error", "rule a: allow if remote_port == 1 # hopgate: allow syntax documentation", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, d := range lintFindings(compiler.LintOptions{})(t, "policy p {\n  default deny\n  "+test.statements+"\n}\n") {
+				got = append(got, d.Code)
+			}
+			require.ElementsMatch(t, test.want, got)
+		})
+	}
+}

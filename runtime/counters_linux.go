@@ -38,24 +38,6 @@ func (k *Kernel) carryCounters(next *loaded) {
 	k.pinned.Generation++
 }
 
-// decisions reads counters by rule index.
-func decisions(m *ebpf.Map, rules int) []uint64 {
-	counts := make([]uint64, rules)
-	if m == nil {
-		return counts
-	}
-	var each []uint64
-	for i := range counts {
-		if m.Lookup(uint32(i), &each) != nil {
-			break
-		}
-		for _, n := range each {
-			counts[i] += n
-		}
-	}
-	return counts
-}
-
 // Status says what is in force and what it has decided.
 func (k *Kernel) Status() (*Status, error) {
 	k.mu.Lock()

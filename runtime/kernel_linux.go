@@ -13,7 +13,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -36,14 +35,6 @@ type Kernel struct {
 	state     codegen.State
 	follow    *follower
 	closed    bool
-}
-
-// loaded is a program in the kernel, not yet attached or no longer.
-type loaded struct {
-	program *codegen.Program
-	*ebpf.Collection
-	events *ringbuf.Reader // nil where there are none
-	done   chan struct{}   // closed when the last event has been read
 }
 
 // stageOrder is the order in which stages are attached and updated: the one that
@@ -145,53 +136,16 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 	if err != nil {
 		return nil, explainLoad(err)
 	}
-	l := &loaded{program: program, Collection: collection, done: make(chan struct{})}
-	events := collection.Maps[codegen.EventsMap]
-	if events == nil || k.opts.Event == nil {
-		close(l.done)
-		return l, nil
-	}
-	if l.events, err = ringbuf.NewReader(events); err != nil {
+	l, err := newLoaded(program, collection, &k.opts)
+	if err != nil {
 		collection.Close()
 		return nil, err
 	}
-	go l.readEvents(&k.opts)
 	return l, nil
-}
-
-// readEvents hands on events until the reader is closed.
-func (l *loaded) readEvents(opts *KernelOptions) {
-	defer close(l.done)
-	for {
-		record, err := l.events.Read()
-		if errors.Is(err, ringbuf.ErrFlushed) || errors.Is(err, os.ErrClosed) {
-			return
-		}
-		var event codegen.Event
-		if err == nil {
-			event, err = codegen.DecodeEvent(record.RawSample)
-		}
-		switch {
-		case err == nil:
-			opts.Event(l.program, &event)
-		case opts.Problem != nil:
-			opts.Problem(fmt.Errorf("events: %w", err))
-		}
-	}
 }
 
 func (l *loaded) setState(s *codegen.State) error {
 	return l.Maps[codegen.StateMap].Put(uint32(0), s.Bytes())
-}
-
-// close releases the program after the events it has written.
-func (l *loaded) close() {
-	if l.events != nil {
-		_ = l.events.Flush()
-		<-l.done
-		_ = l.events.Close()
-	}
-	l.Collection.Close()
 }
 
 // attach puts a program in the place of the present one, or takes back what it has

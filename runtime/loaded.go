@@ -1,0 +1,87 @@
+//go:build linux || windows
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// loaded is a program in the kernel, not yet attached or no longer.
+type loaded struct {
+	program *codegen.Program
+	*ebpf.Collection
+	events *ringbuf.Reader // nil where there are none
+	done   chan struct{}   // closed when the last event has been read
+}
+
+// newLoaded takes the collection over, unless it fails, and starts to read events.
+func newLoaded(program *codegen.Program, collection *ebpf.Collection, opts *KernelOptions) (*loaded, error) {
+	l := &loaded{program: program, Collection: collection, done: make(chan struct{})}
+	events := collection.Maps[codegen.EventsMap]
+	if events == nil || opts.Event == nil {
+		close(l.done)
+		return l, nil
+	}
+	var err error
+	if l.events, err = ringbuf.NewReader(events); err != nil {
+		return nil, err
+	}
+	go l.readEvents(opts)
+	return l, nil
+}
+
+// readEvents hands on events until the reader is closed.
+func (l *loaded) readEvents(opts *KernelOptions) {
+	defer close(l.done)
+	for {
+		record, err := l.events.Read()
+		if errors.Is(err, ringbuf.ErrFlushed) || errors.Is(err, os.ErrClosed) {
+			return
+		}
+		var event codegen.Event
+		if err == nil {
+			event, err = codegen.DecodeEvent(record.RawSample)
+		}
+		switch {
+		case err == nil:
+			opts.Event(l.program, &event)
+		case opts.Problem != nil:
+			opts.Problem(fmt.Errorf("events: %w", err))
+		}
+	}
+}
+
+// close releases the program after the events it has written.
+func (l *loaded) close() {
+	if l.events != nil {
+		_ = l.events.Flush()
+		<-l.done
+		_ = l.events.Close()
+	}
+	l.Collection.Close()
+}
+
+// decisions reads counters by rule index.
+func decisions(m *ebpf.Map, rules int) []uint64 {
+	counts := make([]uint64, rules)
+	if m == nil {
+		return counts
+	}
+	var each []uint64
+	for i := range counts {
+		if m.Lookup(uint32(i), &each) != nil {
+			break
+		}
+		for _, n := range each {
+			counts[i] += n
+		}
+	}
+	return counts
+}

@@ -1,8 +1,10 @@
 package compiler
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/hopgate/hopgate/lang"
 )
@@ -30,11 +32,12 @@ func Compile(p *Policy, opts *CompileOptions) (*Diagram, error) {
 		}
 	}
 	d := &Diagram{Policy: p}
-	var err error
-	if d.IPv4, err = compileGraph(p, opts, false); err != nil {
-		return nil, err
-	}
-	if d.IPv6, err = compileGraph(p, opts, true); err != nil {
+	var errs [2]error
+	var families sync.WaitGroup
+	families.Go(func() { d.IPv4, errs[0] = compileGraph(p, opts, false) })
+	families.Go(func() { d.IPv6, errs[1] = compileGraph(p, opts, true) })
+	families.Wait()
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
 		return nil, err
 	}
 	return d, nil

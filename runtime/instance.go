@@ -42,16 +42,12 @@ type function struct {
 func Load(program *codegen.Program) (*Instance, error) {
 	i := &Instance{
 		program:   program,
-		maps:      map[string]*vm.Map{},
 		functions: map[codegen.AttachType][]*function{},
 		machine:   vm.NewMachine(),
 	}
-	for _, spec := range program.Maps {
-		m, err := vm.NewMap(spec)
-		if err != nil {
-			return nil, err
-		}
-		i.maps[spec.Name] = m
+	var err error
+	if i.maps, err = vm.NewMaps(program.Maps); err != nil {
+		return nil, err
 	}
 	for k := range program.Functions {
 		if err := i.loadFunction(&program.Functions[k]); err != nil {

@@ -274,8 +274,8 @@ func (l *linter) instead(rule int, needed []bool) (text string, others []int) {
 func (l *linter) partlyShadowed() {
 	p := l.policy
 	for j := range p.Rules {
-		if l.gone[j] || p.Rules[j].Audit {
-			continue
+		if all, ok := p.Rules[j].Cond.(All); l.gone[j] || p.Rules[j].Audit || ok && len(all) == 0 {
+			continue // what is left over for a rule without a condition is its purpose
 		}
 		takes := make([]bool, j)
 		limited := false

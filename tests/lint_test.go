@@ -133,7 +133,7 @@ func (l *lintCase) rulesWithoutEffect() (gone []bool) {
 func (l *lintCase) rulesPartlyShadowed(gone []bool) {
 	p := l.policy
 	for j := range p.Rules {
-		if gone[j] || p.Rules[j].Audit {
+		if all, ok := p.Rules[j].Cond.(compiler.All); gone[j] || p.Rules[j].Audit || ok && len(all) == 0 {
 			continue
 		}
 		want := map[string]bool{}

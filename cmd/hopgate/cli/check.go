@@ -2,9 +2,11 @@ package cli
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
 )
@@ -14,12 +16,18 @@ func (c *console) checkCommand() *cobra.Command {
 		Use:   "check FILE...",
 		Short: "Find what is wrong with policies",
 		Long: `Check parses policies, resolves their names, types and units, and prints what is
-wrong or doubtful. It prints nothing when all is well.`,
+wrong. In what is right it looks for what is doubtful: rules that never decide,
+conditions that are always true, and the like, each proved for every connection.
+It prints nothing when all is well. A comment in the policy silences a finding:
+
+  # hopgate: allow CODE reason`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
 	bind := bindFlag(cmd)
 	strict := cmd.Flags().Bool("strict", false, "warnings are errors")
+	pedantic := cmd.Flags().Bool("pedantic", false, "also report rules partly shadowed by one of the opposite verdict")
+	target := choiceFlag(cmd, "target", "the system the policies are for", "", codegen.Windows.String(), codegen.Linux.String())
 	asJSON := cmd.Flags().Bool("json", false, "print the findings as a JSON array")
 	asSARIF := cmd.Flags().Bool("sarif", false, "print the findings as SARIF 2.1.0, for code scanning")
 	cmd.MarkFlagsMutuallyExclusive("json", "sarif")
@@ -28,6 +36,7 @@ wrong or doubtful. It prints nothing when all is well.`,
 		if err != nil {
 			return err
 		}
+		lint := &compiler.LintOptions{Pedantic: *pedantic, NoHardPermit: target.value == codegen.Linux.String()}
 		found := lang.Diagnostics{}
 		var policies []*compiler.Policy
 		failed := false
@@ -40,9 +49,9 @@ wrong or doubtful. It prints nothing when all is well.`,
 			case err != nil:
 				return err
 			default:
-				more = policy.Warnings
+				more = append(policy.Warnings, compiler.Lint(policy, lint)...)
 				policies = append(policies, policy)
-				failed = failed || *strict && len(more) > 0
+				failed = failed || *strict && slices.ContainsFunc(more, isWarning)
 			}
 			found = append(found, more...)
 		}
@@ -65,3 +74,5 @@ wrong or doubtful. It prints nothing when all is well.`,
 	})
 	return cmd
 }
+
+func isWarning(d lang.Diagnostic) bool { return d.Severity == lang.Warning }

@@ -83,7 +83,7 @@ func parseClaims(nevers, alwayses []string) ([]*lang.Assert, error) {
 		if err != nil {
 			return misuse{err}
 		}
-		a.ID.Text = word+" "+text
+		a.ID.Text = word + " " + text
 		claims = append(claims, a)
 		return nil
 	}

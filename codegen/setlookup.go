@@ -1,0 +1,184 @@
+package codegen
+
+import (
+	"github.com/cilium/ebpf/asm"
+)
+
+// Names of the local functions that look numbers up in sets' tables. They take the
+// table's map, which an outer map has led to, and the number; the narrow one, for
+// numbers of up to 64 bits, has it in r2, the wide one the upper half in r2 and
+// the lower one in r3. Both return 0, 1, or setBroken where the map is no table.
+const (
+	narrowLookup = "hopgate_in_set"
+	wideLookup   = "hopgate_in_wide_set"
+
+	setBroken = 2
+)
+
+// Registers of a lookup. In r0 is a pointer to the block at hand.
+const (
+	regBlocks = asm.R6 // the map
+	regHigh   = asm.R7 // the number
+	regLow    = asm.R8
+	regLanes  = asm.R9 // of the node
+	regRank   = asm.R2
+	regDigit  = asm.R3
+	regOnes   = asm.R4 // 1 in each lane
+)
+
+// setLookup writes the function. It has no loop, since not every verifier proves
+// one finite: there is a copy of the step for each level of the deepest tree.
+type setLookup struct {
+	*function
+	wide   bool
+	member blockID // returns the lowest bit of the rank
+}
+
+func lookupFunction(name string, target Target) (asm.Instructions, error) {
+	l := &setLookup{function: &function{target: target}, wide: name == wideLookup}
+	l.member = l.straight(noBlock, asm.Mov.Reg(asm.R0, regRank), asm.And.Imm(asm.R0, 1))
+	l.broken = l.straight(noBlock, asm.Mov.Imm(asm.R0, setBroken))
+	depth, start := narrowDepth, asm.Instructions{asm.Mov.Reg(regBlocks, asm.R1)}
+	if l.wide {
+		depth = wideDepth
+		start = append(start, asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3))
+	} else {
+		start = append(start, asm.Mov.Reg(regLow, asm.R2))
+	}
+	node := l.broken
+	for range depth {
+		node = l.find(l.node(node))
+	}
+	start = append(start, asm.Mov.Imm(asm.R1, 0))
+	code, err := assemble(l.blocks, l.straight(l.find(l.header(node)), start...))
+	if err != nil {
+		return nil, err
+	}
+	code[0] = code[0].WithSymbol(name)
+	return code, nil
+}
+
+// find finds the block whose number is in r1.
+func (l *setLookup) find(next blockID) blockID {
+	return l.branch(asm.JEq, asm.R0, 0, l.broken, next,
+		asm.StoreMem(regStack, -4, asm.R1, asm.Word),
+		asm.Mov.Reg(asm.R1, regBlocks),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, -4),
+		l.target.call(helperMapLookup))
+}
+
+// header goes to the node of the number's digit.
+func (l *setLookup) header(node blockID) blockID {
+	outside := l.straight(l.member, asm.Mov.Imm(regRank, 0))
+	leads := l.straight(node, asm.Mov.Reg(asm.R1, regDigit), asm.Add.Imm(asm.R1, 1))
+	last := asm.LoadMem(asm.R1, asm.R0, nodeFirst, asm.Word)
+	above := l.straight(leads, last, asm.Mov.Reg(regDigit, asm.R1))
+	inside := l.add(block{
+		code:  asm.Instructions{last},
+		jump:  jump{op: asm.JGT, wide: true, dst: regDigit, reg: true, src: asm.R1},
+		taken: above, next: leads,
+	})
+	return l.branch(asm.JNE, asm.R1, setMagic, l.broken, l.frame(outside, above, inside),
+		asm.LoadMem(asm.R1, asm.R0, setMagicAt, asm.Word))
+}
+
+// node finds the rank of the number among the digits of a node, and answers or goes
+// on to the next node. For once, that is arithmetic instead of comparisons: the top
+// bit of a lane becomes 1 if the node's digit is not above the number's.
+func (l *setLookup) node(next blockID) blockID {
+	kid := l.straight(next, asm.Add.Reg(asm.R1, regRank))
+	leaf := l.straight(l.member, asm.Add.Reg(regRank, asm.R1))
+	ranked := l.branch(asm.JLT, asm.R1, 2, leaf, kid,
+		asm.LoadMem(asm.R1, asm.R0, nodeFirst, asm.Word))
+	code := asm.Instructions{
+		asm.Mul.Reg(regDigit, regOnes),
+		asm.Mov.Reg(asm.R1, regOnes),
+		asm.LSh.Reg(asm.R1, regLanes),
+		asm.Or.Reg(regDigit, asm.R1),
+		asm.Mov.Imm(regRank, 0),
+	}
+	at := int16(narrowAt)
+	if l.wide {
+		at = wideAt
+	}
+	for ; at < tableBlock; at += 8 {
+		code = append(code,
+			asm.LoadMem(asm.R5, asm.R0, at, asm.DWord),
+			asm.Mov.Reg(asm.R1, regDigit),
+			asm.Sub.Reg(asm.R1, asm.R5),
+			asm.RSh.Reg(asm.R1, regLanes),
+			asm.And.Reg(asm.R1, regOnes),
+			asm.Add.Reg(regRank, asm.R1))
+	}
+	code = append(code, // sum the lanes up in the highest and bring it down
+		asm.Mul.Reg(regRank, regOnes),
+		asm.Mov.Imm(asm.R1, 63),
+		asm.Sub.Reg(asm.R1, regLanes),
+		asm.RSh.Reg(regRank, asm.R1))
+	count := l.straight(ranked, code...)
+
+	lanes64 := l.straight(count, asm.Mov.Imm(regOnes, 1))
+	lanes32 := l.branch(asm.JNE, regLanes, 31, lanes64, count,
+		asm.LoadImm(regOnes, 0x0000_0001_0000_0001, asm.DWord))
+	lanes16 := l.branch(asm.JNE, regLanes, 15, lanes32, count,
+		asm.LoadImm(regOnes, 0x0001_0001_0001_0001, asm.DWord))
+
+	lanes := asm.Instructions{
+		asm.LoadMem(regLanes, asm.R0, nodeLanes, asm.Byte),
+		asm.And.Imm(regLanes, 63),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.LSh.Reg(asm.R1, regLanes),
+	}
+	below := l.straight(ranked, asm.Mov.Imm(regRank, 0))
+	largest := l.straight(lanes16, asm.Mov.Reg(regDigit, asm.R1), asm.Sub.Imm(regDigit, 1))
+	above := l.straight(largest, lanes...)
+	inside := l.add(block{
+		code:  lanes,
+		jump:  jump{op: asm.JGE, wide: true, dst: regDigit, reg: true, src: asm.R1},
+		taken: largest, next: lanes16,
+	})
+	return l.frame(below, above, inside)
+}
+
+// frame puts the number's digit in the frame of the block into regDigit and goes on
+// to inside, or to below or above where the number is not in it.
+func (l *setLookup) frame(below, above, inside blockID) blockID {
+	if !l.wide {
+		shift := l.straight(inside,
+			asm.Mov.Reg(regDigit, regLow),
+			asm.Sub.Reg(regDigit, asm.R1),
+			asm.LoadMem(asm.R5, asm.R0, blockShift, asm.Byte),
+			asm.And.Imm(asm.R5, 63),
+			asm.RSh.Reg(regDigit, asm.R5))
+		return l.add(block{
+			code:  asm.Instructions{asm.LoadMem(asm.R1, asm.R0, blockLow, asm.DWord)},
+			jump:  jump{op: asm.JLT, wide: true, dst: regLow, reg: true, src: asm.R1},
+			taken: below, next: shift,
+		})
+	}
+	upper := l.straight(inside,
+		asm.Mov.Reg(regDigit, asm.R2),
+		asm.And.Imm(asm.R5, 63),
+		asm.RSh.Reg(regDigit, asm.R5))
+	lower := l.branch(asm.JNE, asm.R2, 0, above, l.straight(inside, asm.RSh.Reg(regDigit, asm.R5)))
+	shift := l.branch(asm.JLT, asm.R5, 64, lower, upper,
+		asm.LoadMem(asm.R5, asm.R0, blockShift, asm.Byte))
+	borrow := l.branch(asm.JEq, asm.R2, 0, below, l.straight(shift, asm.Sub.Imm(asm.R2, 1)))
+	difference := l.add(block{
+		code: asm.Instructions{
+			asm.LoadMem(asm.R1, asm.R0, blockLow, asm.DWord),
+			asm.Mov.Reg(asm.R2, regHigh),
+			asm.Sub.Reg(asm.R2, asm.R4),
+			asm.Mov.Reg(regDigit, regLow),
+			asm.Sub.Reg(regDigit, asm.R1),
+		},
+		jump:  jump{op: asm.JLT, wide: true, dst: regLow, reg: true, src: asm.R1},
+		taken: borrow, next: shift,
+	})
+	return l.add(block{
+		code:  asm.Instructions{asm.LoadMem(asm.R4, asm.R0, blockHigh, asm.DWord)},
+		jump:  jump{op: asm.JLT, wide: true, dst: regHigh, reg: true, src: asm.R4},
+		taken: below, next: difference,
+	})
+}

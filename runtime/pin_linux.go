@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func readPinned(dir string) (*pinnedProgram, *ebpf.Map, error) {
 		return nil, nil, err
 	}
 	p := &pinnedProgram{}
-	if err := json.Unmarshal(text, p); err != nil {
+	if err := json.Unmarshal(bytes.TrimRight(text, "\x00"), p); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, programMap), err)
 	}
 	counters, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.CountersMap), &ebpf.LoadPinOptions{ReadOnly: true})

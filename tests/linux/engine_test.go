@@ -181,3 +181,119 @@ func requireCounted(t *testing.T, k *runtime.Kernel, p *compiler.Policy, want co
 	require.Equal(t, before, after)
 	return after
 }
+
+// TestConnectAgrees makes real connections to random destinations over loopback,
+// which in this namespace has every address.
+func TestConnectAgrees(t *testing.T) {
+	everywhere(t)
+	policies, requests := 40, 60
+	if testing.Short() {
+		policies, requests = 8, 20
+	}
+	early := 0
+	for seed := range uint64(policies) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 5))
+			p, k := randomPolicy(t, rng, seed)
+			random := gen.NewRequests(p)
+			for range requests {
+				r := random.Random(rng)
+				r.Protocol = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}[rng.IntN(2)]
+				if !completeRequest(&r, device{1, 24, 0}) || !reachable(r.Remote) || !reachable(r.Local) {
+					continue
+				}
+				require.NoError(t, k.Refresh())
+				before := counts(t, k)
+				want := p.Eval(&r)
+				err := open(t, &r)
+				if errors.Is(err, errSkip) {
+					continue
+				}
+				require.Equal(t, want.Verdict == lang.Deny, errors.Is(err, unix.EPERM) || errors.Is(err, unix.EHOSTUNREACH), "%+v: %v", r, err)
+				after := counts(t, k)
+				if errors.Is(err, errEarly) {
+					// The rule is the first that could be the one.
+					early++
+					require.NotEqual(t, before, after)
+					continue
+				}
+				before[p.RuleID(want.Rule)]++
+				if want.Audit >= 0 {
+					before[p.RuleID(want.Audit)]++
+				}
+				require.Equal(t, before, after, "%+v", r)
+			}
+		})
+	}
+	t.Logf("%d denied before route selection", early)
+}
+
+// everywhere makes every address one of this namespace.
+func everywhere(t *testing.T) {
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		_, network, err := net.ParseCIDR(all)
+		require.NoError(t, err)
+		route := &netlink.Route{LinkIndex: 1, Dst: network, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}
+		require.NoError(t, netlink.RouteAdd(route))
+		t.Cleanup(func() { require.NoError(t, netlink.RouteDel(route)) })
+	}
+}
+
+// reachable reports whether a socket can have the address.
+func reachable(a netip.AddrPort) bool {
+	ip := a.Addr().Unmap()
+	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && a.Port() != 0
+}
+
+var (
+	errSkip  = errors.New("cannot have these ends")
+	errEarly = fmt.Errorf("before route selection: %w", unix.EPERM)
+)
+
+// open opens the connection of a request, by TCP or UDP.
+func open(t *testing.T, r *compiler.Request) error {
+	kind := unix.SOCK_STREAM
+	if r.Protocol == unix.IPPROTO_UDP {
+		kind = unix.SOCK_DGRAM
+	}
+	remote, local := r.Remote, r.Local
+	if local.Addr().Unmap().Is4() {
+		local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
+		remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	}
+	domain := unix.AF_INET
+	if remote.Addr().Is6() {
+		domain = unix.AF_INET6
+	}
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+	if unix.Bind(fd, sockaddr(local)) != nil || remote == local {
+		return errSkip
+	}
+	err = unix.Connect(fd, sockaddr(remote))
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return errEarly
+	case err != nil || kind == unix.SOCK_STREAM:
+		return err
+	}
+	if name, nameErr := unix.Getsockname(fd); nameErr != nil || !sameAddress(name, sockaddr(local)) {
+		return errSkip // as with a broadcast address
+	}
+	_, err = unix.Write(fd, []byte("x"))
+	return err
+}
+
+func sameAddress(a, b unix.Sockaddr) bool {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		b, ok := b.(*unix.SockaddrInet4)
+		return ok && a.Addr == b.Addr && a.Port == b.Port
+	case *unix.SockaddrInet6:
+		b, ok := b.(*unix.SockaddrInet6)
+		return ok && a.Addr == b.Addr && a.Port == b.Port
+	}
+	return false
+}

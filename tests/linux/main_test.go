@@ -5,7 +5,9 @@
 package linux
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +29,12 @@ const inside = "HOPGATE_TEST_INSIDE"
 // TestMain runs the tests in a process of their own, in new network and mount
 // namespaces.
 func TestMain(m *testing.M) {
+	if to := os.Getenv(childSends); to != "" {
+		os.Exit(sendAsChild(to))
+	}
+	if dir := os.Getenv(childPins); dir != "" {
+		os.Exit(pinAsChild(dir))
+	}
 	if os.Getenv(inside) != "" {
 		os.Exit(runInside(m))
 	}
@@ -46,6 +54,17 @@ func TestMain(m *testing.M) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+}
+
+// sendAsChild sends a datagram and gives the error's number.
+func sendAsChild(to string) int {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err == nil {
+		err = unix.Sendto(fd, []byte("x"), 0, sockaddr(netip.MustParseAddrPort(to)))
+	}
+	errno := unix.Errno(0)
+	_ = errors.As(err, &errno)
+	return int(errno)
 }
 
 func unable() string {

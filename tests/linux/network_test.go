@@ -167,7 +167,8 @@ func (w *world) listen() {
 	}()
 }
 
-// socket makes a socket for a destination, closed when the test ends.
+// socket makes a socket for a destination, closed when the test ends. Its calls wait
+// for half a second at most, for SYNs that are dropped.
 func socket(t testing.TB, to netip.AddrPort, kind, protocol int) int {
 	domain := unix.AF_INET
 	if to.Addr().Is6() {
@@ -180,6 +181,7 @@ func socketOf(t testing.TB, domain, kind, protocol int) int {
 	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = unix.Close(fd) })
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 500_000}))
 	return fd
 }
 
@@ -281,12 +283,14 @@ func leaked(p []byte) bool {
 // none waits until all packets have been seen and checks that none has leaked.
 func (l *leaks) none(t testing.TB) {
 	l.stop()
-	require.Zero(t, l.count.Load()+1<<40, "leaked, the last: %x", l.last.Load())
+	require.Zero(t, l.count.Load()+watchEnded, "leaked, the last: %x", l.last.Load())
 }
 
-// stop ends the watch; from then on the count is below zero.
+// watchEnded is taken off the count when the watch ends.
+const watchEnded = 1 << 40
+
 func (l *leaks) stop() {
-	l.count.Add(-1 << 40)
+	l.count.Add(-watchEnded)
 	<-l.done
 	_ = unix.Close(l.fd)
 }

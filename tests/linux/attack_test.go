@@ -1,0 +1,301 @@
+//go:build linux
+
+package linux
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// mapped is the IPv4-mapped form of an address.
+func mapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr().As16()), a.Port())
+}
+
+// attack is a way to reach the corporate network by wan0. It gives the error of the
+// last call, or nil if nothing refused: then what it sent must not have left.
+type attack struct {
+	name    string
+	denied  bool // the call itself is refused
+	attempt func(t *testing.T, w *world) error
+}
+
+// attacks all go to the wrong interface. Each must leave nothing on the wire.
+var attacks = []attack{
+	{"IPv4-mapped TCP connect", true, func(t *testing.T, w *world) error {
+		return connect(t, mapped(at(corp4)))
+	}},
+	{"IPv4-mapped UDP connect and send", true, func(t *testing.T, w *world) error {
+		fd := socketOf(t, unix.AF_INET6, unix.SOCK_DGRAM, 0)
+		require.NoError(t, unix.Connect(fd, sockaddr(mapped(at(corp4)))))
+		return sendOn(fd)
+	}},
+	{"IPv4-mapped sendto", true, func(t *testing.T, w *world) error {
+		return send(t, mapped(at(corp4)))
+	}},
+	{"AF_INET address on an AF_INET6 UDP socket", true, func(t *testing.T, w *world) error {
+		fd := socketOf(t, unix.AF_INET6, unix.SOCK_DGRAM, 0)
+		return unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp4)))
+	}},
+	{"unconnected UDP", true, func(t *testing.T, w *world) error { return send(t, at(corp4)) }},
+	{"unconnected UDP over IPv6", true, func(t *testing.T, w *world) error { return send(t, at(corp6)) }},
+	{"connected UDP, sendto another peer", true, func(t *testing.T, w *world) error {
+		fd := socket(t, at(wan4), unix.SOCK_DGRAM, 0)
+		require.NoError(t, unix.Connect(fd, sockaddr(at(wan4))))
+		return unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp4)))
+	}},
+	{"AF_UNSPEC, then sendto", true, func(t *testing.T, w *world) error {
+		fd := socket(t, at(wan4), unix.SOCK_DGRAM, 0)
+		require.NoError(t, unix.Connect(fd, sockaddr(at(wan4))))
+		disconnect(t, fd)
+		return unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp4)))
+	}},
+	{"IP_PKTINFO interface", true, func(t *testing.T, w *world) error {
+		w.route("vpn0")
+		defer w.route("wan0")
+		return sendBy(t, w, "wan0", wan4)
+	}},
+	{"SO_BINDTODEVICE", true, func(t *testing.T, w *world) error {
+		w.route("vpn0")
+		defer w.route("wan0")
+		fd := socket(t, at(corp4), unix.SOCK_STREAM, 0)
+		require.NoError(t, unix.BindToDevice(fd, "wan0"))
+		return unix.Connect(fd, sockaddr(at(corp4)))
+	}},
+	{"raw HDRINCL UDP", true, func(t *testing.T, w *world) error { return rawSend(t, unix.IPPROTO_UDP, 0x45, 0) }},
+	{"raw HDRINCL TCP SYN", true, func(t *testing.T, w *world) error { return rawSend(t, unix.IPPROTO_TCP, 0x45, 0) }},
+	{"raw HDRINCL with options", true, func(t *testing.T, w *world) error { return rawSend(t, unix.IPPROTO_UDP, 0x46, 0) }},
+	{"raw HDRINCL later fragment", true, func(t *testing.T, w *world) error { return rawSend(t, unix.IPPROTO_UDP, 0x45, 8) }},
+	{"ping socket", true, func(t *testing.T, w *world) error {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0"), 0))
+		fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP)
+		return unix.Sendto(fd, []byte{8, 0, 0, 0, 0, 0, 0, 0}, 0, &unix.SockaddrInet4{Addr: at(corp4).Addr().As4()})
+	}},
+	{"TCP Fast Open", true, func(t *testing.T, w *world) error {
+		fd := socket(t, at(corp4), unix.SOCK_STREAM, 0)
+		return unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, sockaddr(at(corp4)))
+	}},
+	{"multipath TCP", true, func(t *testing.T, w *world) error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 262)
+		if err != nil {
+			t.Skip("this kernel has no MPTCP:", err)
+		}
+		defer unix.Close(fd)
+		return unix.Connect(fd, sockaddr(at(corp4)))
+	}},
+	{"IPv6 routing header", false, func(t *testing.T, w *world) error {
+		// Segments in reverse order: the packet goes to wan6 first.
+		header := []byte{0, 4, 4, 1, 1, 0, 0, 0}
+		for _, a := range []string{corp6, wan6} {
+			ip := netip.MustParseAddr(a).As16()
+			header = append(header, ip[:]...)
+		}
+		fd := socket(t, at(corp6), unix.SOCK_DGRAM, 0)
+		if err := unix.SetsockoptString(fd, unix.IPPROTO_IPV6, unix.IPV6_RTHDR, string(header)); err != nil {
+			t.Skip("this kernel sends no segment routing headers:", err)
+		}
+		err := unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp6)))
+		require.ErrorIs(t, err, unix.EPERM)
+		return err
+	}},
+	{"IPv4 loose source route", false, func(t *testing.T, w *world) error {
+		hop := netip.MustParseAddr(wan4).As4()
+		fd := socket(t, at(corp4), unix.SOCK_DGRAM, 0)
+		require.NoError(t, unix.SetsockoptString(fd, unix.IPPROTO_IP, unix.IP_OPTIONS, string(append([]byte{131, 7, 4}, append(hop[:], 0)...))))
+		err := unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp4)))
+		require.ErrorIs(t, err, unix.EPERM)
+		return err
+	}},
+	{"threads sharing a UDP socket", false, func(t *testing.T, w *world) error {
+		fd := socket(t, at(corp4), unix.SOCK_DGRAM, 0)
+		done := make(chan struct{})
+		for _, to := range []string{wan4, corp4} {
+			go func() {
+				for end := time.Now().Add(time.Second); time.Now().Before(end); {
+					_ = unix.Sendto(fd, []byte("x"), 0, sockaddr(at(to)))
+				}
+				done <- struct{}{}
+			}()
+		}
+		<-done
+		<-done
+		return nil
+	}},
+	{"forked child", true, func(t *testing.T, w *world) error {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), inside+"=1", childSends+"="+at(corp4).String())
+		out, err := child.CombinedOutput()
+		if exit := new(exec.ExitError); errors.As(err, &exit) {
+			return unix.Errno(exit.ExitCode())
+		}
+		return fmt.Errorf("%w: %s", err, out)
+	}},
+	{"accepted socket reconnected outward", true, func(t *testing.T, w *world) error {
+		accepted := acceptOne(t)
+		disconnect(t, accepted)
+		require.NoError(t, unix.Connect(accepted, sockaddr(at(wan4))))
+		disconnect(t, accepted)
+		return unix.Connect(accepted, sockaddr(at(corp4)))
+	}},
+	{"socket used after leaving the cgroup", true, func(t *testing.T, w *world) error {
+		fd := socket(t, at(corp4), unix.SOCK_STREAM, 0)
+		require.NoError(t, enter(cgroupRoot()))
+		defer func() { require.NoError(t, enter(cgroup)) }()
+		return unix.Connect(fd, sockaddr(at(corp4)))
+	}},
+	{"socket of a cgroup below", true, func(t *testing.T, w *world) error {
+		below := filepath.Join(cgroup, "below")
+		require.NoError(t, os.Mkdir(below, 0o755))
+		require.NoError(t, enter(below))
+		defer func() {
+			require.NoError(t, enter(cgroup))
+			require.NoError(t, os.Remove(below))
+		}()
+		return send(t, at(corp4))
+	}},
+}
+
+// childSends makes this binary send a datagram, and nothing else.
+const childSends = "HOPGATE_TEST_SENDS"
+
+func sendOn(fd int) error {
+	_, err := unix.Write(fd, []byte("x"))
+	return err
+}
+
+// disconnect connects to AF_UNSPEC.
+func disconnect(t *testing.T, fd int) {
+	var unspecified unix.RawSockaddr
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
+	require.Zero(t, errno)
+}
+
+// sendBy sends a datagram to the corporate network with the interface in control
+// data.
+func sendBy(t *testing.T, w *world, device, gateway string) error {
+	l, err := w.host.LinkByName(device)
+	require.NoError(t, err)
+	// A second route by the interface, that only who asks for it gets.
+	_, network, _ := net.ParseCIDR("10.66.100.0/24")
+	second := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: network, Gw: net.ParseIP(gateway), Priority: 100}
+	require.NoError(t, w.host.RouteAdd(second))
+	defer func() { require.NoError(t, w.host.RouteDel(second)) }()
+	fd := socket(t, at(corp4), unix.SOCK_DGRAM, 0)
+	control := unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(l.Attrs().Index)})
+	return unix.Sendmsg(fd, []byte("x"), control, sockaddr(at(corp4)), 0)
+}
+
+// rawSend sends a packet with a header of its own. Fragment is in units of 8 bytes.
+func rawSend(t *testing.T, protocol byte, version byte, fragment uint16) error {
+	fd := socketOf(t, unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	p := make([]byte, 60)
+	p[0], p[8], p[9] = version, 64, protocol
+	binary.BigEndian.PutUint16(p[6:], fragment)
+	from, to := netip.MustParseAddr("10.66.1.1").As4(), at(corp4).Addr().As4()
+	copy(p[12:], from[:])
+	copy(p[16:], to[:])
+	header := 4 * int(version&15)
+	if header > 20 {
+		p[20] = 1 // no operation
+	}
+	binary.BigEndian.PutUint16(p[header:], 5555)
+	binary.BigEndian.PutUint16(p[header+2:], port)
+	p[header+12], p[header+13] = 5<<4, 2 // SYN
+	return unix.Sendto(fd, p, 0, sockaddr(at(corp4)))
+}
+
+// acceptOne gives a socket that was accepted from a connection of the host to
+// itself.
+func acceptOne(t *testing.T) int {
+	listener := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{10, 66, 1, 1}}))
+	require.NoError(t, unix.Listen(listener, 1))
+	address, err := unix.Getsockname(listener)
+	require.NoError(t, err)
+	client := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, unix.Connect(client, address))
+	accepted, _, err := unix.Accept(listener)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Close(accepted) })
+	return accepted
+}
+
+// The watch itself sees what it is for.
+func TestWatchSeesLeaks(t *testing.T) {
+	w := newWorld(t)
+	w.route("wan0")
+	for _, corp := range []string{corp4, corp6} {
+		leaks := w.watch()
+		require.NoError(t, connect(t, at(corp)))
+		require.NoError(t, send(t, at(corp)))
+		leaks.stop()
+		require.EqualValues(t, 2, leaks.count.Load()+watchEnded)
+	}
+}
+
+func TestAttacks(t *testing.T) {
+	for _, stage := range []bool{true, false} {
+		name := "connect stage"
+		if !stage {
+			name = "egress alone"
+		}
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			older := socket(t, at(corp4), unix.SOCK_STREAM, 0)
+			attach(t, corpPolicy, runtime.KernelOptions{NoConnectStage: !stage})
+			w.route("wan0")
+			list := append([]attack{{"socket older than the attachment", true, func(t *testing.T, w *world) error {
+				return unix.Connect(older, sockaddr(at(corp4)))
+			}}}, attacks...)
+			for _, a := range list {
+				t.Run(a.name, func(t *testing.T) {
+					leaks := w.watch()
+					err := a.attempt(t, w)
+					if a.denied {
+						require.Error(t, err)
+					}
+					leaks.none(t)
+				})
+			}
+		})
+	}
+}
+
+// An accepted connection is left alone, whatever the policy says of its peer, and so
+// are the kernel's own replies.
+func TestInboundIsLeftAlone(t *testing.T) {
+	attach(t, `policy none { default deny }`, runtime.KernelOptions{})
+	listener := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, unix.Listen(listener, 1))
+	address, err := unix.Getsockname(listener)
+	require.NoError(t, err)
+
+	require.NoError(t, enter(cgroupRoot())) // sockets made outside are not judged
+	fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+	require.NoError(t, enter(cgroup))
+	require.NoError(t, unix.Connect(fd, address))
+	accepted, _, err := unix.Accept(listener)
+	require.NoError(t, err)
+	defer unix.Close(accepted)
+	require.NoError(t, sendOn(accepted))
+	var b [8]byte
+	n, err := unix.Read(fd, b[:])
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+}

@@ -3,6 +3,7 @@ package codegen
 import (
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -118,5 +119,5 @@ func sameGraphs(d *compiler.Diagram) bool {
 			return false
 		}
 	}
-	return reflect.DeepEqual(d.IPv4, d.IPv6)
+	return d.IPv4.Audit == d.IPv6.Audit && slices.Equal(d.IPv4.Trees, d.IPv6.Trees) && reflect.DeepEqual(d.IPv4.Nodes, d.IPv6.Nodes)
 }

@@ -69,7 +69,8 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 			Hint:    "split the policy, or use larger prefixes and ranges",
 		}}
 	}
-	if len(best.roots) > 1 {
+	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: len(best.roots)}
+	if plan.Groups > 1 {
 		if single, ok := g.forest(opts.MergeRules, [][]int32{g.all()}, len(best.kids)*5/4+64); ok {
 			best = single
 		}
@@ -80,7 +81,10 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 			audit = g.chain(best.store, r.Cond, p.matchesUnknown(r.Verdict), leaf(i), audit)
 		}
 	}
-	return g.graph(best, audit), nil
+	graph := g.graph(best, audit)
+	plan.measure(&graph)
+	graph.Plan = plan
+	return graph, nil
 }
 
 // maxKids bounds the memory that a diagram takes, to about a gigabyte.
@@ -93,6 +97,7 @@ type graphBuilder struct {
 	conds  conditions
 	boxes  []box // of all enforced rules, in order
 	opaque []int // enforced rules that have too many boxes
+	rules  int   // enforced rules up to one that always matches
 }
 
 func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
@@ -111,7 +116,14 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 			continue
 		}
 		g.boxes = append(g.boxes, boxes...)
+		if len(boxes) > 0 {
+			g.rules++
+		}
+		if len(boxes) == 1 && len(boxes[0].sides) == 0 {
+			break // no later rule can matter
+		}
 	}
+	g.rules += len(g.opaque)
 	return g
 }
 

@@ -21,6 +21,7 @@ type Graph struct {
 	Nodes []Node
 	Trees []NodeID // roots of the trees that lead to the rule that decides; one at least
 	Audit NodeID   // leads to the first audit rule that matches, or the default's leaf for none
+	Plan  Plan
 }
 
 // NodeID names a node by its index in Graph.Nodes, or a rule when negative.

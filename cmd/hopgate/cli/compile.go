@@ -86,10 +86,11 @@ func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program,
 	return program, diagram, nil
 }
 
-// describe says what compile made.
+// describe says what compile made, and why so.
 func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) {
-	fmt.Fprintf(c.err, "policy %s: %d rules; diagram of %d nodes for IPv4 and %d for IPv6\n",
-		program.Policy, len(diagram.Policy.Rules), len(diagram.IPv4.Nodes), len(diagram.IPv6.Nodes))
+	fmt.Fprintf(c.err, "policy %s: %d rules\n", program.Policy, len(diagram.Policy.Rules))
+	fmt.Fprintf(c.err, "IPv4: %s\n", diagram.IPv4.Plan)
+	fmt.Fprintf(c.err, "IPv6: %s\n", diagram.IPv6.Plan)
 	for _, f := range program.Describe().Functions {
 		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, f.Instructions)
 	}

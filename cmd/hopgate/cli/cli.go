@@ -124,6 +124,7 @@ func (c *console) rootCommand() *cobra.Command {
 		c.compileCommand(),
 		c.inspectCommand(),
 		c.runCommand(),
+		c.statusCommand(),
 		c.fmtCommand(),
 		c.explainCommand(),
 		c.schemaCommand(),

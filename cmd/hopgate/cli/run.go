@@ -10,18 +10,39 @@ import (
 
 func (c *console) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run FILE",
+		Use:   "run FILE [-- COMMAND ARGS...]",
 		Short: "Put a policy in force",
-		Long: `Run attaches a policy to the authorization hook. With --hook inprocess that is a
-hook in this process, which answers request lines from standard input: one JSON
-object a line, as for eval --requests. It must be named: run never falls back to it.`,
-		Args:              cobra.ExactArgs(1),
+		Long: `Run attaches a policy to the authorization hook and keeps it in force until it is
+interrupted. With --hook inprocess that is a hook in this process, which answers
+request lines from standard input: one JSON object a line, as for eval --requests.
+It must be named: run never falls back to it.
+
+On Linux the policy judges the processes of a cgroup, and prints a line for each
+decision of a rule that logs. With a COMMAND it is run inside, in a cgroup of its own
+unless --cgroup names one, and the policy is in force as long as it runs. SIGHUP and
+changes of the policy's files load it again; a policy that has errors leaves the one
+before in force. Sockets that a process has made before it came into the cgroup, and
+AF_PACKET sockets, are not judged.`,
+		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
 	bind := bindFlag(cmd)
-	hook := choiceFlag(cmd, "hook", "where the policy is attached; auto is this host's own hook", "auto", "inprocess")
+	hook := choiceFlag(cmd, "hook", "where the policy is attached; auto is this host's own hook", "auto", "inprocess", "linux")
+	opts := kernelFlags(cmd)
 	cmd.RunE = run(func(args []string) error {
-		policy, err := load(args[0], &compiler.Options{Bind: bind, BindAll: hook.value == "inprocess"})
+		command := args[1:]
+		if at := cmd.ArgsLenAtDash(); len(command) > 0 && at != 1 {
+			return misuse{errors.New("one policy; a command goes after `--`")}
+		}
+		opts.check = &compiler.Options{Bind: bind, BindAll: hook.value == "inprocess"}
+		opts.path, opts.command = args[0], command
+		if hook.value != "inprocess" {
+			return c.runKernel(opts, bind)
+		}
+		if len(command) > 0 {
+			return misuse{errors.New("--hook inprocess runs no command")}
+		}
+		policy, err := load(opts.path, opts.check)
 		if err != nil {
 			return err
 		}
@@ -29,9 +50,6 @@ object a line, as for eval --requests. It must be named: run never falls back to
 			return err
 		}
 		c.print(policy.Warnings)
-		if hook.value == "auto" {
-			return errors.New("this build of hopgate has no hook for this host; --hook inprocess answers requests in this process")
-		}
 		decide, err := hookEngine(policy)
 		if err != nil {
 			return err
@@ -39,4 +57,26 @@ object a line, as for eval --requests. It must be named: run never falls back to
 		return c.answerLines(c.in, policy, decide)
 	})
 	return cmd
+}
+
+// kernelOptions say how a policy is put in force in this host's kernel.
+type kernelOptions struct {
+	cgroup, pin  string
+	connectStage *choice
+	json         bool
+	verifierLog  bool
+
+	path    string
+	command []string
+	check   *compiler.Options
+}
+
+func kernelFlags(cmd *cobra.Command) *kernelOptions {
+	o := &kernelOptions{}
+	cmd.Flags().StringVar(&o.cgroup, "cgroup", "", "judge the processes of the cgroup v2 directory `PATH`")
+	cmd.Flags().StringVar(&o.pin, "pin", "", "keep the policy in force after the end, pinned in `DIR` on a BPF file system")
+	o.connectStage = choiceFlag(cmd, "connect-stage", "off leaves TCP connections to the packet stage: where nftables reroutes", "on", "off")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print decisions as JSON")
+	cmd.Flags().BoolVar(&o.verifierLog, "verifier-log", false, "print the kernel verifier's log when it refuses a program")
+	return o
 }

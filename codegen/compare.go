@@ -1,6 +1,8 @@
 package codegen
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/hopgate/hopgate/compiler"
@@ -67,17 +69,28 @@ func (l *lowering) tree(i, j int) target {
 	switch {
 	case j-i == 1:
 		return toNode(l.kids[i])
-	case l.point(i, j):
-		return l.compare(asm.JEq, l.starts[i+1], toNode(l.kids[i+1]), toNode(l.kids[i]))
+	case j-i <= fewIntervals:
+		if k, ok := l.point(i, j); ok {
+			rest := lowering{comparisons: l.comparisons, v: l.v, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
+			return l.compare(asm.JEq, l.starts[k], toNode(l.kids[k]), rest.tree(0, len(rest.kids)))
+		}
 	}
 	mid := l.middle(i, j)
 	return l.compare(asm.JLT, l.starts[mid], l.tree(i, mid), l.tree(mid, j))
 }
 
-// point reports whether the intervals are one value between two intervals that
-// lead to the same place.
-func (l *lowering) point(i, j int) bool {
-	return j-i == 3 && l.kids[i] == l.kids[i+2] && l.starts[i+2] == l.starts[i+1]+1
+// fewIntervals is how many intervals are searched for points rather than halved.
+const fewIntervals = 7
+
+// point finds one value between two intervals that lead to the same place: to
+// compare with it makes one of the three.
+func (l *lowering) point(i, j int) (int, bool) {
+	for k := i + 1; k < j-1; k++ {
+		if l.kids[k-1] == l.kids[k+1] && l.starts[k+1] == l.starts[k]+1 {
+			return k, true
+		}
+	}
+	return 0, false
 }
 
 // middle chooses where to cut more than one interval. Trees of three save a

@@ -17,7 +17,7 @@ type function struct {
 	target   Target
 	ipv6     bool // addresses are IPv6 ones, possibly IPv4-mapped
 	sees     connection
-	early    bool // before route selection: there is no network context
+	early    bool            // before route selection: there is no network context
 	context  asm.Instruction // asks for the network context: r1 the context, r2 the buffer, r3 its size
 	counters bool
 	events   bool

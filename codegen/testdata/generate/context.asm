@@ -9,7 +9,7 @@ connect_authorization4:
        3:  if w1 == 443 goto +2 <L6>
 ; rule default
        4:  w9 = 9
-       5:  goto +18 <L24>
+       5:  goto +17 <L23>
 L6:
        6:  r1 = r6
        7:  r2 = r10
@@ -23,37 +23,35 @@ L6:
       15:  *(u32 *)(r10 - 24) = -1
 L16:
       16:  r1 = *(u32 *)(r10 - 28)
-      17:  if w1 < 1 goto +5 <L23>
-      18:  if w1 < 71 goto +2 <L21>
-      19:  if w1 < 72 goto +3 <L23>
-      20:  if w1 >= -1 goto +2 <L23>
-L21:
+      17:  if w1 == 71 goto +4 <L22>
+      18:  if w1 < 1 goto +3 <L22>
+      19:  if w1 >= -1 goto +2 <L22>
 ; rule default
-      21:  w9 = 9
-      22:  goto +1 <L24>
-L23:
+      20:  w9 = 9
+      21:  goto +1 <L23>
+L22:
 ; rule wifi: context.hop:4:3
-      23:  w9 = 0
-L24:
-      24:  w1 = w9
-      25:  w1 >>= 3
-      26:  *(u32 *)(r10 - 56) = r1
-      27:  r1 = map[hopgate_counters]
-      29:  r2 = r10
-      30:  r2 += -56
-      31:  call bpf_map_lookup_elem
-      32:  if r0 == 0 goto +2 <L35>
-      33:  r1 = 1
-      34:  lock *(u64 *)(r0 + 0) += r1
-L35:
-      35:  w0 = w9
-      36:  w0 &= 2
-      37:  if w0 == 0 goto +1 <L39>
-      38:  exit
-L39:
-      39:  w0 = w9
-      40:  w0 &= 1
-      41:  exit
+      22:  w9 = 0
+L23:
+      23:  w1 = w9
+      24:  w1 >>= 3
+      25:  *(u32 *)(r10 - 56) = r1
+      26:  r1 = map[hopgate_counters]
+      28:  r2 = r10
+      29:  r2 += -56
+      30:  call bpf_map_lookup_elem
+      31:  if r0 == 0 goto +2 <L34>
+      32:  r1 = 1
+      33:  lock *(u64 *)(r0 + 0) += r1
+L34:
+      34:  w0 = w9
+      35:  w0 &= 2
+      36:  if w0 == 0 goto +1 <L38>
+      37:  exit
+L38:
+      38:  w0 = w9
+      39:  w0 &= 1
+      40:  exit
 
 ; section cgroup/connect_authorization6
 connect_authorization6:
@@ -63,7 +61,7 @@ connect_authorization6:
        3:  if w1 == 443 goto +2 <L6>
 ; rule default
        4:  w9 = 9
-       5:  goto +18 <L24>
+       5:  goto +17 <L23>
 L6:
        6:  r1 = r6
        7:  r2 = r10
@@ -77,34 +75,32 @@ L6:
       15:  *(u32 *)(r10 - 24) = -1
 L16:
       16:  r1 = *(u32 *)(r10 - 28)
-      17:  if w1 < 1 goto +5 <L23>
-      18:  if w1 < 71 goto +2 <L21>
-      19:  if w1 < 72 goto +3 <L23>
-      20:  if w1 >= -1 goto +2 <L23>
-L21:
+      17:  if w1 == 71 goto +4 <L22>
+      18:  if w1 < 1 goto +3 <L22>
+      19:  if w1 >= -1 goto +2 <L22>
 ; rule default
-      21:  w9 = 9
-      22:  goto +1 <L24>
-L23:
+      20:  w9 = 9
+      21:  goto +1 <L23>
+L22:
 ; rule wifi: context.hop:4:3
-      23:  w9 = 0
-L24:
-      24:  w1 = w9
-      25:  w1 >>= 3
-      26:  *(u32 *)(r10 - 56) = r1
-      27:  r1 = map[hopgate_counters]
-      29:  r2 = r10
-      30:  r2 += -56
-      31:  call bpf_map_lookup_elem
-      32:  if r0 == 0 goto +2 <L35>
-      33:  r1 = 1
-      34:  lock *(u64 *)(r0 + 0) += r1
-L35:
-      35:  w0 = w9
-      36:  w0 &= 2
-      37:  if w0 == 0 goto +1 <L39>
-      38:  exit
-L39:
-      39:  w0 = w9
-      40:  w0 &= 1
-      41:  exit
+      22:  w9 = 0
+L23:
+      23:  w1 = w9
+      24:  w1 >>= 3
+      25:  *(u32 *)(r10 - 56) = r1
+      26:  r1 = map[hopgate_counters]
+      28:  r2 = r10
+      29:  r2 += -56
+      30:  call bpf_map_lookup_elem
+      31:  if r0 == 0 goto +2 <L34>
+      32:  r1 = 1
+      33:  lock *(u64 *)(r0 + 0) += r1
+L34:
+      34:  w0 = w9
+      35:  w0 &= 2
+      36:  if w0 == 0 goto +1 <L38>
+      37:  exit
+L38:
+      38:  w0 = w9
+      39:  w0 &= 1
+      40:  exit

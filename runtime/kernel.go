@@ -11,13 +11,23 @@ var ErrKernel = errors.New("the kernel says no")
 
 // KernelOptions configures AttachKernel.
 type KernelOptions struct {
-	// Cgroup is the path of the cgroup v2 directory whose processes, and those of
-	// the cgroups below, are judged.
+	// Cgroup is, on Linux, the path of the cgroup v2 directory whose processes, and
+	// those of the cgroups below, are judged. Windows judges all processes.
 	Cgroup string
+
+	// Driver is, on Windows, the path of a signed driver (.sys) that bpf2c made of
+	// the program; "" hands over the program's instructions, which needs a host that
+	// takes unsigned ones.
+	Driver string
+
+	// Table is, on Windows, the policy of an engine of form table; it is in the
+	// engine's maps before anything is attached. Nil for other programs.
+	Table *codegen.Table
 
 	// Pin is a directory on a BPF file system (bpffs) that keeps the program in
 	// force when the process ends; it is made if need be. A program that is pinned
-	// there already is replaced without a gap. "" is none.
+	// there already is replaced without a gap. On Windows it is a path in the name
+	// space of eBPF for Windows, such as hopgate/corp. "" is none.
 	Pin string
 
 	// NoConnectStage leaves TCP connections to the egress stage, which drops their

@@ -1,0 +1,108 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// loadWindows hands instructions to eBPF for Windows, or has it load a driver that
+// was made of them.
+func loadWindows(spec *ebpf.CollectionSpec, driver string) (*ebpf.Collection, error) {
+	if driver != "" {
+		return loadDriver(spec, driver)
+	}
+	for _, p := range spec.Programs {
+		p.AttachType = 0 // bpf() of eBPF for Windows demands zero (sys_bpf_prog_load_attr_t in linux/bpf.h)
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return nil, explainLoad(err)
+	}
+	return collection, nil
+}
+
+// loadDriver loads a native driver, which must have the programs and maps of the
+// spec, and fills the maps: a driver has none of their contents.
+func loadDriver(spec *ebpf.CollectionSpec, driver string) (*ebpf.Collection, error) {
+	if !strings.EqualFold(filepath.Ext(driver), ".sys") {
+		return nil, fmt.Errorf("%s is no driver: the name of one ends in .sys", driver)
+	}
+	// cilium/ebpf, like eBPF for Windows, goes by the extension as it is written.
+	driver, err := filepath.Abs(strings.TrimSuffix(driver, filepath.Ext(driver)) + ".sys")
+	if err != nil {
+		return nil, err
+	}
+	collection, err := ebpf.LoadCollection(driver)
+	if err != nil {
+		return nil, fmt.Errorf("%w: loading driver %s (is it signed, and the signer trusted?): %w", ErrKernel, driver, err)
+	}
+	if err := fill(collection, spec); err != nil {
+		collection.Close()
+		return nil, fmt.Errorf("driver %s: %w", driver, err)
+	}
+	return collection, nil
+}
+
+func fill(collection *ebpf.Collection, spec *ebpf.CollectionSpec) error {
+	for name := range spec.Programs {
+		if p := collection.Programs[name]; p == nil {
+			return fmt.Errorf("it has no program `%s`: it was made of another policy, or of another version", name)
+		} else if p.Type() != ebpf.WindowsCGroupSockAddr {
+			return fmt.Errorf("its program `%s` is of type %s", name, p.Type())
+		}
+	}
+	for name, want := range spec.Maps {
+		m := collection.Maps[name]
+		if m == nil {
+			return fmt.Errorf("it has no map `%s`: it was made of another policy, or of another version", name)
+		}
+		if err := want.Compatible(m); err != nil {
+			return fmt.Errorf("its map `%s` is not that of the policy: %w", name, err)
+		}
+		for _, kv := range want.Contents {
+			if err := m.Put(kv.Key, kv.Value); err != nil {
+				return fmt.Errorf("%w: filling map `%s`: %w", ErrKernel, name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// attachWindows attaches at an attach type, which this host's eBPF for Windows
+// knows by its GUID.
+func attachWindows(a codegen.AttachType, program *ebpf.Program) (link.Link, error) {
+	attach, err := ebpf.WindowsAttachTypeForGUID("{" + a.GUID() + "}")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: this eBPF for Windows does not know %s; version 1.3.0 is the first that does", ErrKernel, a.Section())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrKernel, a.Section(), err)
+	}
+	made, err := link.AttachRawLink(link.RawLinkOptions{Program: program, Attach: attach})
+	if err != nil {
+		return nil, fmt.Errorf("%w: attaching at %s: %w", ErrKernel, a.Section(), err)
+	}
+	return made, nil
+}
+
+// explainLoad says in words why instructions could not be loaded.
+func explainLoad(err error) error {
+	verifier := new(ebpf.VerifierError)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: loading programs takes an administrator: %w", ErrKernel, err)
+	case errors.As(err, &verifier) && len(verifier.Log) > 0:
+		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
+	case errors.As(err, &verifier):
+		return fmt.Errorf("%w: it takes no instructions here; a host without the JIT of eBPF for Windows, or with memory integrity on, loads signed drivers only: %w", ErrKernel, err)
+	}
+	return fmt.Errorf("%w: %w", ErrKernel, err)
+}

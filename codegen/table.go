@@ -26,7 +26,7 @@ type Table struct {
 	Rules      []Rule     // by counter; the last is the default
 	Sets       []TableSet // dynamic ones, by number
 	Build      Build
-	Steps      [2]int // on the longest way, by family
+	Steps      [tableLists]int // on the longest way: IPv4, IPv6, and both for audit rules
 
 	image []byte // nodes with the header, up to the last node
 }
@@ -55,16 +55,9 @@ func GenerateTable(d *compiler.Diagram, opts *Options) (*Table, error) {
 			return nil, err
 		}
 	}
-	var lists [2][]tableTree
-	for i, g := range []*compiler.Graph{&d.IPv4, &d.IPv6} {
-		if len(g.Trees) > MaxTableTrees {
-			return nil, t.tooLarge("trees", len(g.Trees), MaxTableTrees)
-		}
-		lists[i] = b.list(g, i)
-		t.Steps[i] = b.steps(lists[i])
-		if t.Steps[i] > MaxTableSteps {
-			return nil, t.tooLarge("steps", t.Steps[i], MaxTableSteps)
-		}
+	lists, err := b.lists(t)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case len(b.nodes) > MaxTableNodes:
@@ -77,7 +70,7 @@ func GenerateTable(d *compiler.Diagram, opts *Options) (*Table, error) {
 	}
 	t.PolicyHash = sha256.Sum256([]byte(p.String()))
 	t.image = b.image(t, lists, opts)
-	_, err := t.Value(0)
+	_, err = t.Value(0)
 	return t, err
 }
 
@@ -110,41 +103,44 @@ func (b *tableBuilder) compileAudit() (err error) {
 	return err
 }
 
-// list gives the trees that judge a family, those that decide first, each kind by
-// the lowest rule they lead to.
-func (b *tableBuilder) list(g *compiler.Graph, family int) []tableTree {
+// lists lowers the trees of every list, and notes how many steps they take.
+func (b *tableBuilder) lists(t *Table) (lists [tableLists][]tableTarget, err error) {
 	p := b.diagram.Policy
-	var list []tableTree
-	for _, root := range b.add(g, g.Trees, func(rule int) int32 { return leafValue(p, rule) }) {
-		list = append(list, tableTree{root: root})
+	add := func(l tableList, g *compiler.Graph, leaf func(rule int) int32) error {
+		if len(g.Trees) > MaxTableTrees {
+			return t.tooLarge("trees", len(g.Trees), MaxTableTrees)
+		}
+		lists[l] = b.add(g, g.Trees, leaf)
+		lowest := b.lowest()
+		slices.SortStableFunc(lists[l], func(x, y tableTarget) int { return int(lowest(x)) - int(lowest(y)) })
+		if t.Steps[l] = b.steps(lists[l]); t.Steps[l] > MaxTableSteps {
+			return t.tooLarge("steps", t.Steps[l], MaxTableSteps)
+		}
+		return nil
 	}
-	if b.audit != nil {
-		g = []*compiler.Graph{&b.audit.IPv4, &b.audit.IPv6}[family]
-		leaf := func(rule int) int32 {
+	for l, g := range []*compiler.Graph{&b.diagram.IPv4, &b.diagram.IPv6} {
+		if err := add(tableList(l), g, func(rule int) int32 { return leafValue(p, rule) }); err != nil {
+			return lists, err
+		}
+		if b.audit == nil {
+			continue
+		}
+		g = []*compiler.Graph{&b.audit.IPv4, &b.audit.IPv6}[l]
+		err := add(tableList(l)+tableAudit, g, func(rule int) int32 {
 			if rule == len(b.rules) {
-				return int32(len(p.Rules)<<leafShift) | leafVerdict | leafLog // after every rule
+				return noLeaf // no audit rule: after every rule
 			}
 			return leafValue(p, b.rules[rule])
-		}
-		for _, root := range b.add(g, g.Trees, leaf) {
-			list = append(list, tableTree{root, true})
+		})
+		if err != nil {
+			return lists, err
 		}
 	}
-	lowest := b.lowest()
-	slices.SortStableFunc(list, func(x, y tableTree) int {
-		if x.audit != y.audit {
-			if y.audit {
-				return -1
-			}
-			return 1
-		}
-		return int(lowest(x.root)) - int(lowest(y.root))
-	})
-	return list
+	return lists, nil
 }
 
 // image writes header and nodes.
-func (b *tableBuilder) image(t *Table, lists [2][]tableTree, opts *Options) []byte {
+func (b *tableBuilder) image(t *Table, lists [tableLists][]tableTarget, opts *Options) []byte {
 	image := make([]byte, tableHeaderSize+len(b.nodes)*tableNodeSize)
 	put := binary.LittleEndian.PutUint32
 	flags := uint32(0)
@@ -156,6 +152,7 @@ func (b *tableBuilder) image(t *Table, lists [2][]tableTree, opts *Options) []by
 	set(flagAuditMode, b.diagram.Policy.AuditMode)
 	set(flagNoCounters, opts.NoCounters)
 	set(flagContext, b.readsContext())
+	set(flagAudit, b.audit != nil)
 	put(image[headerMagic:], TableMagic)
 	put(image[headerVersion:], TableVersion)
 	put(image[headerFlags:], flags)
@@ -177,14 +174,10 @@ func (b *tableBuilder) image(t *Table, lists [2][]tableTree, opts *Options) []by
 	for l, list := range lists {
 		start := l * tableListTrees * tableTreeSize
 		put(image[headerStart+4*l:], uint32(start))
-		for i, tree := range list {
+		for i, root := range list {
 			at := image[headerTrees+start+i*tableTreeSize:]
-			first := uint32(lowest(tree.root))
-			if tree.audit {
-				first |= treeAudit
-			}
-			put(at, b.reference(tree.root))
-			put(at[4:], first)
+			put(at, b.reference(root))
+			put(at[4:], uint32(lowest(root)))
 		}
 	}
 	for i, n := range b.nodes {
@@ -249,13 +242,13 @@ func tableChecksum(value []byte) [32]byte {
 
 // tableDescriptionJSON is what a table says of itself, for people.
 type tableDescriptionJSON struct {
-	Target Target     `json:"target"`
-	Hook   string     `json:"hook"`
-	Policy string     `json:"policy"`
-	Steps  [2]int     `json:"steps"`
-	Rules  []Rule     `json:"rules"`
-	Sets   []TableSet `json:"sets,omitempty"`
-	Build  Build      `json:"build"`
+	Target Target          `json:"target"`
+	Hook   string          `json:"hook"`
+	Policy string          `json:"policy"`
+	Steps  [tableLists]int `json:"steps"`
+	Rules  []Rule          `json:"rules"`
+	Sets   []TableSet      `json:"sets,omitempty"`
+	Build  Build           `json:"build"`
 }
 
 func (t *Table) describe() *tableDescriptionJSON {
@@ -292,7 +285,7 @@ func (t *Table) SetContents(generation uint32) []ebpf.MapKV {
 	var contents []ebpf.MapKV
 	for i, s := range t.Sets {
 		entry := func(v compiler.Value, bits int, member uint32) {
-			key := binary.LittleEndian.AppendUint32(nil, uint32(32+bits))
+			key := binary.NativeEndian.AppendUint32(nil, uint32(32+bits))
 			key = binary.BigEndian.AppendUint32(key, base+uint32(i))
 			key = binary.BigEndian.AppendUint64(key, v.Hi)
 			key = binary.BigEndian.AppendUint64(key, v.Lo)

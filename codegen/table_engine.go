@@ -1,8 +1,6 @@
 package codegen
 
 import (
-	"math"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
@@ -88,7 +86,7 @@ func (e *engine) generate() (asm.Instructions, error) {
 	audited := e.settle(e.answerBlock())
 	settled := e.ifFlag(flagAuditMode, audited, enforced)
 	start := append(asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}, unknownContext(true)...)
-	return assemble(e.blocks, e.straight(e.find(e.readContext(e.fillSlots(e.lookUpSets(e.walk(e.check(settled)))))), start...))
+	return assemble(e.blocks, e.straight(e.find(e.readContext(e.fillSlots(e.lookUpSets(e.decide(settled))))), start...))
 }
 
 // when adds code that ends in a comparison of 64 bits with a constant.
@@ -162,13 +160,21 @@ func (e *engine) fillSlots(next blockID) blockID {
 	} {
 		fill(compiler.Var{Field: f})
 	}
-	for s := slotZero; s < tableSlots; s++ {
+	for s := slotZero; s < slotSets; s++ {
 		code = append(code, storeImm(stackSlots+8*int16(s), 0, asm.DWord))
+	}
+	// To the Linux verifier a constant would differ from what a set's map holds, and
+	// the walk look new for every number of sets.
+	code = append(code, asm.LoadMem(asm.R1, regTable, headerZero, asm.Word))
+	for s := slotSets; s < tableSlots; s++ {
+		code = append(code, storeSlot(s, asm.R1))
 	}
 	list := func(l tableList, mapped ...asm.Instruction) blockID {
 		return e.straight(next, append(mapped,
 			asm.LoadMem(asm.R1, regTable, headerStart+4*int16(l), asm.Word),
-			asm.StoreMem(regStack, stackCursor, asm.R1, asm.DWord))...)
+			asm.StoreMem(regStack, stackTree, asm.R1, asm.DWord),
+			asm.LoadMem(asm.R1, regTable, headerStart+4*int16(l+tableAudit), asm.Word),
+			asm.StoreMem(regStack, stackAuditTree, asm.R1, asm.DWord))...)
 	}
 	if !e.ipv6 {
 		code = append(code, asm.LoadImm(asm.R2, mappedLow, asm.DWord))
@@ -209,7 +215,6 @@ func (e *engine) lookUpSet(i int, next, done blockID) blockID {
 	entry := int16(headerSetList + i*tableSetSize)
 	found := e.straight(next,
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.Word),
-		asm.And.Imm(asm.R1, 1),
 		storeSlot(slotSets+tableSlot(i), asm.R1))
 	code := asm.Instructions{
 		storeImm(stackKey, 32+128, asm.Word),
@@ -234,11 +239,13 @@ func (e *engine) lookUpSet(i int, next, done blockID) blockID {
 	return e.when(asm.JLE, asm.R1, int32(i), done, look, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))
 }
 
-// walk goes through the trees of the list, a node or the end of a tree in each
-// round. r0 is the reference to what comes next, r5 counts the rounds. That
-// references grow from node to node shows no verifier an end, but keeps what
-// was never written, or is left over from elsewhere, from being followed.
-func (e *engine) walk(next blockID) blockID {
+// walk goes through the trees of a list and leaves the lowest leaf in best, which
+// holds one to begin with. The place of the first entry is on the stack. In each round
+// it looks at a node, or at a leaf and then at the next entry; r0 is the
+// reference to it and r5 counts the rounds. That references grow from node to node
+// shows no verifier an end, but keeps what was never written, or is left over
+// from elsewhere, from being followed.
+func (e *engine) walk(start int16, best asm.Register, next blockID) blockID {
 	head := e.add(block{}) // filled in below, when the blocks it leads to are there
 	onward := e.straight(head, asm.Mov.Reg(asm.R0, asm.R1))
 	kid := e.whenReg(asm.JLE, asm.R1, asm.R0, e.broken, onward, asm.LoadMem(asm.R1, asm.R1, 8, asm.Word))
@@ -255,49 +262,39 @@ func (e *engine) walk(next blockID) blockID {
 		asm.Mov.Reg(asm.R1, regTable),
 		asm.Add.Reg(asm.R1, asm.R4),
 		asm.LoadMem(asm.R3, asm.R1, 0, asm.DWord))
-	leaf := e.treeEnd(e.nextTree(head, next))
-	either := e.when(asm.JGT, asm.R0, math.MaxInt32, leaf, node)
+	tree := e.nextTree(start, best, head, next)
+	lower := e.straight(tree, asm.Mov.Reg(best, asm.R0))
+	leaf := e.whenReg(asm.JGE, asm.R0, best, tree, lower, asm.And.Imm(asm.R0, noLeaf))
+	either := e.when(asm.JGT, asm.R0, noLeaf, leaf, node)
 	e.blocks[head] = block{
 		code: asm.Instructions{asm.Add.Imm(asm.R5, 1)},
-		jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: MaxTableSteps + 1}, taken: e.broken, next: either,
+		jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: MaxTableSteps}, taken: e.broken, next: either,
 	}
-	return e.straight(head,
-		storeImm(stackTree, 0, asm.DWord),
-		asm.Mov.Imm(regLeaf, noLeaf),
-		asm.Mov.Imm(regAudit, noLeaf),
-		asm.Mov.Imm32(asm.R0, -1), // the end of no tree: no leaf
-		asm.Mov.Imm(asm.R5, 0))
+	return e.straight(e.nextTree(start, best, head, next), asm.Mov.Imm(asm.R5, 0))
 }
 
-// treeEnd keeps the leaf in r0 if it is the lowest so far.
-func (e *engine) treeEnd(next blockID) blockID {
-	keep := func(reg asm.Register) blockID {
-		return e.whenReg(asm.JGE, asm.R0, reg, next, e.straight(next, asm.Mov.Reg(reg, asm.R0)))
-	}
-	return e.when(asm.JEq, asm.R1, 0, keep(regLeaf), keep(regAudit),
-		asm.And.Imm(asm.R0, noLeaf),
-		asm.LoadMem(asm.R1, regStack, stackTree, asm.DWord))
-}
-
-// nextTree takes the next entry of the list. A tree that cannot lead to an earlier
-// rule is passed over.
-func (e *engine) nextTree(head, done blockID) blockID {
-	skip := e.straight(head, asm.Mov.Imm32(asm.R0, -1))
-	tree := e.whenReg(asm.JGE, asm.R2, regLeaf, skip, head,
-		asm.Mov.Reg(asm.R1, asm.R2),
-		asm.RSh.Imm(asm.R1, 31),
-		asm.StoreMem(regStack, stackTree, asm.R1, asm.DWord),
-		asm.And.Imm(asm.R2, noLeaf))
+// nextTree takes the next entry of a list. It is done at the last one, and at the first
+// that cannot lead to an earlier rule, for neither can those after it.
+func (e *engine) nextTree(cursor int16, best asm.Register, head, done blockID) blockID {
+	tree := e.whenReg(asm.JGE, asm.R2, best, done, head)
 	return e.when(asm.JEq, asm.R0, 0, done, tree,
-		asm.LoadMem(asm.R1, regStack, stackCursor, asm.DWord),
+		asm.LoadMem(asm.R1, regStack, cursor, asm.DWord),
 		asm.And.Imm(asm.R1, tableTreesMask),
 		asm.Mov.Reg(asm.R2, asm.R1),
 		asm.Add.Imm(asm.R2, tableTreeSize),
-		asm.StoreMem(regStack, stackCursor, asm.R2, asm.DWord),
+		asm.StoreMem(regStack, cursor, asm.R2, asm.DWord),
 		asm.Mov.Reg(asm.R2, regTable),
 		asm.Add.Reg(asm.R2, asm.R1),
 		asm.LoadMem(asm.R0, asm.R2, headerTrees, asm.Word),
 		asm.LoadMem(asm.R2, asm.R2, headerTrees+4, asm.Word))
+}
+
+// decide finds the rule and then, if the policy has such, an audit rule before it.
+func (e *engine) decide(next blockID) blockID {
+	audit := e.straight(e.walk(stackAuditTree, regAudit, next), asm.Mov.Reg(regAudit, regLeaf))
+	none := e.straight(next, asm.Mov.Reg(regAudit, regLeaf))
+	rule := e.check(e.ifFlag(flagAudit, audit, none))
+	return e.straight(e.walk(stackTree, regLeaf, rule), asm.Mov.Imm(regLeaf, noLeaf))
 }
 
 // check denies where no tree led to a rule of the policy with a verdict.

@@ -26,8 +26,8 @@ const (
 const (
 	MaxTableNodes = tableNodes - tableFirstNode
 	MaxTableRules = tableRules - 1 // the default is one more
-	MaxTableSteps = 256            // nodes on the longest way through all trees, and one for each tree
-	MaxTableTrees = 8              // that lead to the rule that decides; as many again for audit rules
+	MaxTableSteps = 256            // nodes on the longest way through a list of trees, and one for each tree
+	MaxTableTrees = 8              // of a list
 	MaxTableSets  = 16             // pairs of a dynamic set and a field that is looked up in it
 )
 
@@ -42,31 +42,36 @@ const (
 	headerSets       = 24 // entries used of headerSetList
 	headerGeneration = 28 // counts the policies that were loaded
 	headerStart      = 32 // u32 by tableList: the first entry of the list
+	headerZero       = 60 // zero
 	headerPolicyHash = 64 // SHA-256 of the policy
 	headerChecksum   = 96 // SHA-256 of nodes and header, with zeros here and for set base and generation
 	headerSetList    = 128
-	headerTrees      = 384 // 8 bytes each: root, and treeAudit with the lowest leaf the tree leads to
+	headerTrees      = 384 // 8 bytes each: root, and the lowest leaf it leads to; those with lower ones first
 	tableHeaderSize  = 896
 
 	tableSetSize   = 16 // places of the field's halves, number from the set base, zero
 	tableTreeSize  = 8
-	tableListTrees = 2 * MaxTableTrees // entries of a list
-	tableLists     = 4
+	tableListTrees = 16 // entries of a list, the first of zeros not included
 	tableTreesMask = tableLists*tableListTrees*tableTreeSize - tableTreeSize
 )
 
-// tableList names a list of trees: those that judge connections of one family.
+// tableList names a list of trees: those that judge connections of one family, or
+// those for audit rules.
 type tableList int
 
 const (
 	tableIPv4 tableList = iota
 	tableIPv6
+	tableLists = iota + 2
+
+	tableAudit = 2 // from a list to that of the audit rules
 )
 
 const (
 	flagContext    = 1 // some node reads the network context
 	flagAuditMode  = 2 // count and log, but answer allow
 	flagNoCounters = 4
+	flagAudit      = 8 // there are audit rules
 )
 
 // A node is {u64 cut; u32 low; u32 high}: values below the cut go to low, others to
@@ -80,8 +85,7 @@ const (
 	refToOffset   = refShift - 4 // bits to shift a reference by to have a node's offset, once masked
 	refOffsetMask = (tableNodes - 1) * tableNodeSize
 
-	treeAudit = 1 << 31 // the tree leads to an audit rule
-	noLeaf    = refLeaf - 1
+	noLeaf = refLeaf - 1 // after every leaf
 )
 
 // A slot is 8 bytes of the engine's stack: a value in host byte order. Addresses
@@ -103,7 +107,7 @@ const (
 	slotProtocol
 	slotCompartment
 	slotZero
-	slotSets   tableSlot = 16 // 1 if the value is in the set, by entry of headerSetList
+	slotSets   tableSlot = 16 // not 0 if the value is in the set, by entry of headerSetList
 	tableSlots tableSlot = 32
 )
 
@@ -149,9 +153,9 @@ const mappedLow = 0xffff_0000_0000
 
 // Stack of the engine, below that of all other programs.
 const (
-	stackSlots  = stackOption - 8*int16(tableSlots)
-	stackCursor = stackSlots - 8  // place of the next entry of the list, u64
-	stackTree   = stackCursor - 8 // treeAudit of the tree at hand, u64
+	stackSlots     = stackOption - 8*int16(tableSlots)
+	stackTree      = stackSlots - 8 // u64: place of the next entry of the list
+	stackAuditTree = stackTree - 8  // the same of audit rules
 )
 
 // Names of the engine's maps.

@@ -1,7 +1,6 @@
 package codegen
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -23,12 +22,6 @@ func toLeaf(leaf int32) tableTarget { return tableTarget(^leaf) }
 
 // leaf is the value of a leaf.
 func (t tableTarget) leaf() (value int32, ok bool) { return ^int32(t), t < 0 }
-
-// tableTree is one tree of a list.
-type tableTree struct {
-	root  tableTarget
-	audit bool
-}
 
 // tableTrees cuts the many-way nodes of graphs into nodes of two ways, equal ones
 // into one. Kids stand before parents.
@@ -150,10 +143,10 @@ func (c *tableCuts) cut(i, j int) tableTarget {
 
 // steps is what the longest way through the trees takes, an entry of the list
 // counted as one.
-func (t *tableTrees) steps(list []tableTree) int {
+func (t *tableTrees) steps(list []tableTarget) int {
 	n := 0
-	for _, tree := range list {
-		n += 1 + t.depthOf(tree.root)
+	for _, root := range list {
+		n += 1 + t.depthOf(root)
 	}
 	return n
 }
@@ -181,8 +174,4 @@ func (t *tableTrees) reference(to tableTarget) uint32 {
 	}
 	number := tableFirstNode + len(t.nodes) - 1 - int(to)
 	return uint32(number)<<refShift | uint32(t.nodes[to].slot)<<3
-}
-
-func (t *tableTrees) String() string {
-	return fmt.Sprintf("%d nodes, %d sets", len(t.nodes), len(t.sets))
 }

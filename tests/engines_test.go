@@ -44,10 +44,6 @@ func program(t testing.TB, p *compiler.Policy, counters bool) *runtime.Instance 
 // tabled loads the engine of form table, by way of the object file, and gives it the
 // policy.
 func tabled(t testing.TB, p *compiler.Policy) *runtime.Instance {
-	d, err := compiler.Compile(p, nil)
-	require.NoError(t, err)
-	table, err := codegen.GenerateTable(d, nil)
-	require.NoError(t, err)
 	prog, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
 	var object bytes.Buffer
@@ -56,8 +52,16 @@ func tabled(t testing.TB, p *compiler.Policy) *runtime.Instance {
 	require.NoError(t, err)
 	i, err := runtime.Load(prog)
 	require.NoError(t, err)
-	require.NoError(t, i.LoadTable(table))
+	require.NoError(t, i.LoadTable(table(t, p)))
 	return i
+}
+
+func table(t testing.TB, p *compiler.Policy) *codegen.Table {
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	table, err := codegen.GenerateTable(d, nil)
+	require.NoError(t, err)
+	return table
 }
 
 // events are what an engine must have written for a decision.

@@ -297,7 +297,7 @@ func (w *Witness) Under(p *Policy) *Policy {
 // set is a dynamic set with contents changed as far as is needed.
 func (w *Witness) set(s *Set) *Set {
 	for _, c := range w.Sets {
-		if c.Set.Name != s.Name {
+		if c.Set.Name != s.Name || c.Set.Field != s.Field {
 			continue
 		}
 		t := *s

@@ -26,7 +26,7 @@ func smallPolicies(t *testing.T, stream uint64, opts gen.Options, each func(t *t
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			p := check(t, "random.hop", text)
 			all := gen.NewRequests(p)
-			if all.Count() > 20000 {
+			if all.Count() > 8000 {
 				return
 			}
 			var requests []compiler.Request

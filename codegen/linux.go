@@ -102,7 +102,7 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 			Name: SocketsMap, Type: ebpf.SkStorage, KeySize: 4, ValueSize: socketSize, Flags: linuxNoPrealloc,
 			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
 			Value: &btf.Struct{Name: "hopgate_socket", Size: socketSize, Members: []btf.Member{
-				{Name: "direction", Type: word, Offset: 8 * socketDirection},
+				{Name: "direction", Type: word, Offset: 8 * SocketDirection},
 				{Name: "bound", Type: word, Offset: 8 * socketBound},
 				{Name: "aborted", Type: word, Offset: 8 * socketAborted},
 			}},

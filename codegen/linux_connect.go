@@ -10,7 +10,7 @@ func (f *function) connect() blockID {
 	restore := f.restoreBinding(judge)
 	aborted := f.branch(asm.JEq, asm.R1, 0, judge, restore,
 		asm.Mov.Imm(asm.R1, 0),
-		asm.StoreMem(asm.R0, socketDirection, asm.R1, asm.Word),
+		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
 	code := asm.Instructions{asm.LoadMem(asm.R7, regContext, linuxAddrSocket, asm.DWord)}
 	find := f.branch(asm.JEq, asm.R0, 0, judge, aborted, append(code, storage(asm.R7, 0)...)...)

@@ -112,7 +112,7 @@ func (f *function) longer(bytes int16, next, drop blockID) blockID {
 // ifOutbound goes to pass for packets of connections that came from outside: of an
 // accepted socket, or a SYN-ACK, whose socket is the listener. r7 is the socket.
 func (f *function) ifOutbound(next, pass blockID) blockID {
-	direction := f.branch(asm.JEq, asm.R1, socketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, socketDirection, asm.Word))
+	direction := f.branch(asm.JEq, asm.R1, SocketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
 	accepted := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
 	state := f.branch(asm.JEq, asm.R1, linuxListen, pass, accepted, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
 	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, next, asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))

@@ -50,6 +50,8 @@ const (
 	linuxExists         = -17        // -EEXIST
 	linuxStorageCreate  = 1          // BPF_SK_STORAGE_GET_F_CREATE
 	linuxNoPrealloc     = 1          // BPF_F_NO_PREALLOC
+	linuxMmapable       = 1 << 10    // BPF_F_MMAPABLE: values begin with a page, and so with a cache line
+	linuxInnerMap       = 1 << 12    // BPF_F_INNER_MAP: arrays of different lengths may take each other\'s place
 	linuxDropAndTellTCP = 2          // NET_XMIT_CN of a program at egress: drop, and TCP counts it as congestion
 )
 
@@ -125,12 +127,12 @@ func (s *State) Bytes() []byte {
 
 // What a socket's storage says of it.
 const (
-	socketDirection = 0 // u32: 0, or socketAccepted
+	SocketDirection = 0 // u32: 0, or SocketAccepted
 	socketBound     = 4 // u32: the interface it was bound to before it was aborted
 	socketAborted   = 8 // u32: 1 while the binding is one that makes connect fail
 	socketSize      = 12
 
-	socketAccepted = 1
+	SocketAccepted = 1
 )
 
 // The stack of a program for Linux, below what all targets have. The pointers are

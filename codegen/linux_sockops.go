@@ -10,8 +10,8 @@ func (f *function) sockops() blockID {
 	connect := f.connecting(ignore)
 
 	accepted := f.branch(asm.JEq, asm.R0, 0, ignore, f.straight(ignore,
-		asm.Mov.Imm(asm.R1, socketAccepted),
-		asm.StoreMem(asm.R0, socketDirection, asm.R1, asm.Word)),
+		asm.Mov.Imm(asm.R1, SocketAccepted),
+		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word)),
 		storage(asm.R7, linuxStorageCreate)...)
 	accepted = f.branch(asm.JEq, asm.R7, 0, ignore, accepted, f.loadSocket()...)
 

@@ -1,8 +1,194 @@
 package runtime
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
 )
 
-func seedAccepted(cache *btf.Cache, sockets *ebpf.Map) error { return nil }
+// noteAccepted notes the TCP connections that were accepted before the program was
+// attached, in every network namespace that processes of the cgroup are in. The
+// kernel does not keep who opened a connection: one whose local port is also that
+// of a listener counts as accepted.
+func (k *Kernel) noteAccepted() error {
+	ports, err := ebpf.NewMap(&ebpf.MapSpec{Name: "hopgate_ports", Type: ebpf.Hash, KeySize: 2, ValueSize: 1, MaxEntries: 1 << 16})
+	if err != nil {
+		return err
+	}
+	defer ports.Close()
+	spec, err := k.acceptedSpec(ports)
+	if err != nil {
+		return err
+	}
+	program, err := ebpf.NewProgram(spec)
+	if err != nil {
+		return explainLoad(err)
+	}
+	defer program.Close()
+	// What this process opens by path is that of its own namespace, but what the
+	// thread opens below /proc/thread-self/net is of the thread's.
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		done <- eachNamespace(k.opts.Cgroup, func() error { return noteListeners(ports, program) })
+	}()
+	return <-done
+}
+
+// noteListeners notes what was accepted in the namespace of the calling thread.
+func noteListeners(ports *ebpf.Map, program *ebpf.Program) error {
+	for _, table := range []string{"tcp", "tcp6"} {
+		f, err := os.Open("/proc/thread-self/net/" + table)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			// sl local_address rem_address st ...
+			fields := strings.Fields(lines.Text())
+			const listen = "0A"
+			if len(fields) < 4 || fields[3] != listen {
+				continue
+			}
+			var port uint16
+			_, text, _ := strings.Cut(fields[1], ":")
+			if _, err := fmt.Sscanf(text, "%X", &port); err == nil {
+				if err := ports.Put(port, uint8(1)); err != nil {
+					_ = f.Close()
+					return err
+				}
+			}
+		}
+		if err := errors.Join(lines.Err(), f.Close()); err != nil {
+			return err
+		}
+	}
+	sockets, err := link.AttachIter(link.IterOptions{Program: program})
+	if err != nil {
+		return err
+	}
+	defer sockets.Close()
+	run, err := sockets.Open()
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	_, err = io.Copy(io.Discard, run)
+	return err
+}
+
+// acceptedSpec is a program that the kernel runs for each TCP socket.
+func (k *Kernel) acceptedSpec(ports *ebpf.Map) (*ebpf.ProgramSpec, error) {
+	kernel, err := k.cache.Kernel()
+	if err != nil {
+		return nil, explainLoad(err)
+	}
+	var common *btf.Struct
+	if err := kernel.TypeByName("sock_common", &common); err != nil {
+		return nil, explainLoad(err)
+	}
+	offset := map[string]int16{}
+	for _, m := range flatten(common.Members, 0) {
+		offset[m.Name] = int16(m.Offset.Bytes())
+	}
+	const established = 1
+	skip := "skip"
+	return &ebpf.ProgramSpec{
+		Name: "accepted", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "tcp", License: codegen.License,
+		Instructions: asm.Instructions{
+			asm.LoadMem(asm.R6, asm.R1, 8, asm.DWord), // struct bpf_iter__tcp: sk_common
+			asm.JEq.Imm(asm.R6, 0, skip),
+			asm.LoadMem(asm.R1, asm.R6, offset["skc_state"], asm.Byte),
+			asm.JNE.Imm(asm.R1, established, skip),
+			asm.LoadMem(asm.R1, asm.R6, offset["skc_num"], asm.Half),
+			asm.StoreMem(asm.R10, -8, asm.R1, asm.Half),
+			asm.LoadMapPtr(asm.R1, ports.FD()),
+			asm.Mov.Reg(asm.R2, asm.R10),
+			asm.Add.Imm(asm.R2, -8),
+			asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, skip),
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.FnSkcToTcpSock.Call(),
+			asm.JEq.Imm(asm.R0, 0, skip),
+			asm.LoadMapPtr(asm.R1, k.sockets.FD()),
+			asm.Mov.Reg(asm.R2, asm.R0),
+			asm.Mov.Imm(asm.R3, 0),
+			asm.Mov.Imm(asm.R4, 1), // BPF_SK_STORAGE_GET_F_CREATE
+			asm.FnSkStorageGet.Call(),
+			asm.JEq.Imm(asm.R0, 0, skip),
+			asm.Mov.Imm(asm.R1, codegen.SocketAccepted),
+			asm.StoreMem(asm.R0, codegen.SocketDirection, asm.R1, asm.Word),
+			asm.Mov.Imm(asm.R0, 0).WithSymbol(skip),
+			asm.Return(),
+		},
+	}, nil
+}
+
+// flatten gives the members of a structure with those of the unnamed ones in it.
+func flatten(members []btf.Member, base btf.Bits) []btf.Member {
+	var all []btf.Member
+	for _, m := range members {
+		m.Offset += base
+		if m.Name != "" {
+			all = append(all, m)
+			continue
+		}
+		switch inner := btf.UnderlyingType(m.Type).(type) {
+		case *btf.Struct:
+			all = append(all, flatten(inner.Members, m.Offset)...)
+		case *btf.Union:
+			all = append(all, flatten(inner.Members, m.Offset)...)
+		}
+	}
+	return all
+}
+
+// eachNamespace moves the calling thread through the network namespaces of the
+// processes in a cgroup and below.
+func eachNamespace(cgroup string, f func() error) error {
+	seen := map[uint64]bool{}
+	return filepath.WalkDir(cgroup, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != "cgroup.procs" {
+			return err
+		}
+		processes, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for pid := range strings.FieldsSeq(string(processes)) {
+			namespace, err := os.Open("/proc/" + pid + "/ns/net")
+			if err != nil {
+				continue // it has ended
+			}
+			var stat unix.Stat_t
+			err = unix.Fstat(int(namespace.Fd()), &stat)
+			if err == nil && !seen[stat.Ino] {
+				seen[stat.Ino] = true
+				if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err == nil {
+					err = f()
+				}
+			}
+			if err := errors.Join(err, namespace.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

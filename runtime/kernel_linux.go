@@ -67,12 +67,15 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 	if opts.NoConnectStage {
 		k.state.Flags |= codegen.StateNoConnectStage
 	}
+	first := k.sockets == nil
 	if err := k.Update(program); err != nil {
 		_ = k.Close()
 		return nil, err
 	}
-	if err := seedAccepted(k.cache, k.sockets); err != nil {
-		k.problem(err)
+	if first {
+		if err := k.noteAccepted(); err != nil {
+			k.problem(fmt.Errorf("connections accepted before are judged as outbound ones: %w", err))
+		}
 	}
 	k.follow = followInterfaces(k)
 	return k, nil
@@ -247,15 +250,18 @@ func (k *Kernel) Function(name string) *ebpf.Program {
 // Close ends the program's being in force, unless it is pinned: then it only lets
 // go of it. A second Close gives ErrClosed.
 func (k *Kernel) Close() error {
+	k.mu.Lock()
+	closed := k.closed
+	k.closed = true
+	k.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
 	if k.follow != nil {
-		k.follow.close()
+		k.follow.close() // which may wait for the lock
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
-		return ErrClosed
-	}
-	k.closed = true
 	return k.release()
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/runtime"
 )
 
@@ -276,26 +277,63 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// An accepted connection is left alone, whatever the policy says of its peer, and so
-// are the kernel's own replies.
+// outside gives a TCP socket that is not judged.
+func outside(t *testing.T) int {
+	require.NoError(t, enter(cgroupRoot()))
+	defer func() { require.NoError(t, enter(cgroup)) }()
+	return socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+}
+
+// Accepted connections are left alone, whatever the policy says of their peers, and
+// so are those that were accepted before the policy came.
 func TestInboundIsLeftAlone(t *testing.T) {
-	attach(t, `policy none { default deny }`, runtime.KernelOptions{})
 	listener := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
 	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	require.NoError(t, unix.Listen(listener, 1))
 	address, err := unix.Getsockname(listener)
 	require.NoError(t, err)
+	accept := func() (accepted, client int) {
+		client = outside(t)
+		require.NoError(t, unix.Connect(client, address))
+		accepted, _, err := unix.Accept(listener)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = unix.Close(accepted) })
+		return accepted, client
+	}
+	answers := func(accepted, client int) {
+		require.NoError(t, sendOn(accepted))
+		require.NoError(t, unix.SetsockoptTimeval(client, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+		var b [8]byte
+		n, err := unix.Read(client, b[:])
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
+	before, peer := accept()
+	attach(t, `policy none { default deny }`, runtime.KernelOptions{Problem: func(err error) { t.Error(err) }})
+	answers(before, peer)
+	answers(accept())
+}
 
-	require.NoError(t, enter(cgroupRoot())) // sockets made outside are not judged
-	fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
-	require.NoError(t, enter(cgroup))
-	require.NoError(t, unix.Connect(fd, address))
-	accepted, _, err := unix.Accept(listener)
+// bpftool, and with it libbpf, loads the object that compile writes.
+func TestBpftoolLoadsTheObject(t *testing.T) {
+	if _, err := exec.LookPath("bpftool"); err != nil {
+		require.Empty(t, os.Getenv("CI"), "CI has no bpftool")
+		t.Skip("no bpftool here")
+	}
+	dir := bpffs(t)
+	object := filepath.Join(t.TempDir(), "policy.o")
+	f, err := os.Create(object)
 	require.NoError(t, err)
-	defer unix.Close(accepted)
-	require.NoError(t, sendOn(accepted))
-	var b [8]byte
-	n, err := unix.Read(fd, b[:])
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	program := compile(t, check(t, `policy all {
+  default deny
+  set bad dynamic = { 10.9.0.0/16, 2001:db8:9::/48 }
+  interface vpn = name "wg0"
+  rule bad: deny log if remote_address in $bad
+  rule corp: allow if remote_address == 10.0.0.0/8 and next_hop == $vpn
+  rule wifi: allow audit if interface_type == wifi and remote_port == 443/tcp
+}`, nil), codegen.Options{})
+	require.NoError(t, program.WriteELF(f))
+	require.NoError(t, f.Close())
+	out, err := exec.Command("bpftool", "prog", "loadall", object, filepath.Join(dir, "policy")).CombinedOutput()
+	require.NoError(t, err, string(out))
 }

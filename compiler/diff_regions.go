@@ -86,12 +86,30 @@ func (s *search) widen(regions []region, i int) {
 // covered reports whether others together hold all of a region; when it takes too
 // many steps it says no.
 func (s *search) covered(r region, others []region) bool {
-	list := make([]*obstacle, len(others))
-	for i, o := range others {
+	list := s.space.meaningless()
+	for _, o := range others {
 		f := s.space.product(o)
-		list[i] = &obstacle{formula: &f}
+		list = append(list, &obstacle{formula: &f})
 	}
 	return !s.uncovered(slices.Clone(r), list, func() bool { return true }) && !s.gaveUp()
+}
+
+// meaningless are the parts of a space in which a field is unknown and yet in a set or
+// an interface. They say the same as those in which it is not, and conditions leave
+// them out.
+func (s *space) meaningless() []*obstacle {
+	var list []*obstacle
+	for v, flag := range s.vars {
+		i, ok := s.index[Var{Field: flag.Field}]
+		if flag.Set == nil && flag.Interface == nil || !ok || flag.Field.NotAvailable() == nil {
+			continue
+		}
+		list = append(list, &obstacle{formula: &formula{shape: allOf, parts: []formula{
+			{shape: literal, v: int32(v), ranges: []Range{{Number(1), Number(1)}}},
+			{shape: literal, v: i, ranges: unknownRanges(flag.Field)},
+		}}})
+	}
+	return list
 }
 
 // product is the formula of a region.
@@ -248,12 +266,20 @@ func (a area) in(f Field, values []Range) Cond {
 	return In{f, values}
 }
 
+// isNamed reports whether the field is in a dynamic set or an interface, so that it
+// is not unknown.
+func (a area) isNamed(f Field) bool {
+	return slices.ContainsFunc(a.sides, func(s areaSide) bool {
+		return s.v.Field == f && (s.v.Set != nil || s.v.Interface != nil) && s.values[0].First == Number(1)
+	})
+}
+
 func isOne(ranges []Range) bool { return len(ranges) == 1 && ranges[0].First == ranges[0].Last }
 
 // tests are the conditions on a field: its values, then sets and interfaces.
 func (a area) tests(f Field) (tests []Cond) {
 	values := a.side(Var{Field: f})
-	withUnknown := f.NotAvailable() != nil && (values == nil || contains(values, f.NotAvailable()[0]))
+	withUnknown := f.NotAvailable() != nil && (values == nil || contains(values, f.NotAvailable()[0])) && !a.isNamed(f)
 	or := func(c Cond) Cond {
 		if withUnknown {
 			return Any{c, Unknown{f}}
@@ -279,7 +305,7 @@ func (a area) tests(f Field) (tests []Cond) {
 	known := clip(values, f.known())
 	switch {
 	case len(known) == 0:
-		return append(tests, Unknown{f})
+		return []Cond{Unknown{f}} // and then in no set
 	case f.NotAvailable() != nil && slices.Equal(known, []Range{f.known()}):
 		if len(tests) > 0 {
 			return tests // they are not true of an unknown value

@@ -119,6 +119,7 @@ func (c *console) rootCommand() *cobra.Command {
 		c.checkCommand(),
 		c.testCommand(),
 		c.proveCommand(),
+		c.diffCommand(),
 		c.evalCommand(),
 		c.simulateCommand(),
 		c.compileCommand(),

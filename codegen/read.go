@@ -53,7 +53,13 @@ func (b *body) finishReads() {
 	}
 	shared := b.callContext(b.straight(b.dispatch(resume, 0), asm.LoadMem(regValue, regStack, stackKey, asm.Word)))
 	for i, r := range b.reads {
-		b.blocks[r.id] = block{code: asm.Instructions{storeImm(stackKey, int64(i), asm.Word)}, next: shared}
+		code := asm.Instructions{storeImm(stackKey, int64(i), asm.Word)}
+		if b.audit && r.then.tree == 0 {
+			// No rule is found yet. Other paths have one, which is read where all have
+			// joined: verifiers want the register written on each.
+			code = append(code, asm.Mov.Imm32(regLeaf, 0))
+		}
+		b.blocks[r.id] = block{code: code, next: shared}
 	}
 }
 

@@ -1,10 +1,13 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -59,8 +62,12 @@ func fill(collection *ebpf.Collection, spec *ebpf.CollectionSpec) error {
 			return fmt.Errorf("its program `%s` is of type %s", name, p.Type())
 		}
 	}
-	for name, want := range spec.Maps {
-		m := collection.Maps[name]
+	// Maps that others are put into come after those.
+	names := slices.SortedFunc(maps.Keys(spec.Maps), func(a, b string) int {
+		return cmp.Or(cmp.Compare(depth(spec.Maps[a]), depth(spec.Maps[b])), strings.Compare(a, b))
+	})
+	for _, name := range names {
+		want, m := spec.Maps[name], collection.Maps[name]
 		if m == nil {
 			return fmt.Errorf("it has no map `%s`: it was made of another policy, or of another version", name)
 		}
@@ -68,12 +75,24 @@ func fill(collection *ebpf.Collection, spec *ebpf.CollectionSpec) error {
 			return fmt.Errorf("its map `%s` is not that of the policy: %w", name, err)
 		}
 		for _, kv := range want.Contents {
-			if err := m.Put(kv.Key, kv.Value); err != nil {
+			value := kv.Value
+			if inner, ok := value.(string); ok {
+				value = collection.Maps[inner]
+			}
+			if err := m.Put(kv.Key, value); err != nil {
 				return fmt.Errorf("%w: filling map `%s`: %w", ErrKernel, name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// depth is 1 of a map of maps.
+func depth(m *ebpf.MapSpec) int {
+	if m.InnerMap != nil {
+		return 1
+	}
+	return 0
 }
 
 // attachWindows attaches at an attach type, which this host's eBPF for Windows

@@ -48,7 +48,7 @@ static object *files[1024];
 static uint32_t last_id;
 static char calls[1 << 20];
 static size_t calls_length;
-static int count, fail_at, old_version;
+static int count, fail_at, old_version, no_loads;
 
 BOOL WINAPI DllMain(HINSTANCE self, DWORD reason, LPVOID reserved)
 {
@@ -282,7 +282,8 @@ static int load(const uint8_t *attr, size_t size)
     uint32_t n = u32(all, COUNT);
     const uint8_t *code = pointer(all, CODE);
     record("prog_load type=%u instructions=%u", u32(all, TYPE), n);
-    if (failing())
+    no_loads |= failing(); // cilium/ebpf tries again, with a log
+    if (no_loads)
         return -NO_MEMORY;
     for (size_t i = INTERFACE; i < TRUE_SIZE; i++)
         if (all[i]) {
@@ -639,7 +640,7 @@ EXPORT void fake_reset(int fail, int old)
 {
     EnterCriticalSection(&lock);
     calls_length = 0, calls[0] = 0, count = 0;
-    fail_at = fail, old_version = old;
+    fail_at = fail, old_version = old, no_loads = 0;
     LeaveCriticalSection(&lock);
 }
 

@@ -124,6 +124,7 @@ func (c *console) rootCommand() *cobra.Command {
 		c.simulateCommand(),
 		c.compileCommand(),
 		c.inspectCommand(),
+		c.verifyCommand(),
 		c.runCommand(),
 		c.statusCommand(),
 		c.fmtCommand(),

@@ -3,6 +3,8 @@ package cli
 import (
 	"crypto/sha256"
 	"fmt"
+	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,15 +18,20 @@ func (c *console) compileCommand() *cobra.Command {
 		Short: "Compile a policy to an eBPF object",
 		Long: `Compile writes a policy as an eBPF object (obj), or its instructions as a listing
 with the policy's source lines (asm). Objects go to FILE with the extension .o,
-listings to standard output.`,
+listings to standard output.
+
+Every object is verified by the rules of eBPF for Windows and proved to be the policy
+before it is written. What could not be proved in time is tested, and compile says so;
+--proof require refuses it. With --emit json the output is what is in the object.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
 	bind := bindFlag(cmd)
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
 	target := choiceFlag(cmd, "target", "the system the program is for", codegen.Windows.String(), codegen.Linux.String())
-	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm")
+	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm", "json")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
+	proof := choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what was made on standard error")
 	cmd.RunE = run(func(args []string) error {
 		path := args[0]
@@ -40,18 +47,25 @@ listings to standard output.`,
 		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
 			return err
 		}
+		began := time.Now()
 		program, diagram, err := generate(policy, opts)
 		if err != nil {
 			return err
 		}
+		took := time.Since(began)
 		if *verbose {
 			c.describe(diagram, program)
+		}
+		if err := c.trust(policy, program, proof.value, took, *verbose); err != nil {
+			return err
 		}
 		write := program.WriteELF
 		to := *output
 		switch {
 		case emit.value == "asm":
 			write = program.WriteASM
+		case emit.value == "json":
+			write = func(w io.Writer) error { return writeJSON(w, program.Describe()) }
 		case to == "":
 			to = withoutExtension(path) + ".o"
 		}

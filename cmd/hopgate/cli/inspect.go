@@ -45,6 +45,9 @@ func (c *console) printDescription(d *codegen.Description) error {
 	if d.Build.Version != "" {
 		fmt.Fprintf(c.out, "hopgate %s, %s, policy sha256 %s\n", d.Build.Version, strings.Join(d.Build.Options, " "), d.Build.PolicySHA256)
 	}
+	if d.Build.Proof != "" {
+		fmt.Fprintf(c.out, "proof %s\n", d.Build.Proof)
+	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nFUNCTION\tSECTION\tINSTRUCTIONS")
 	for _, f := range d.Functions {

@@ -2,13 +2,9 @@ package codegen
 
 import (
 	"bytes"
-	"compress/zlib"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -22,7 +18,8 @@ type Table struct {
 	Target     Target
 	Hook       compiler.Hook
 	Policy     string     // the policy's name
-	PolicyHash [32]byte   // SHA-256 of the policy, or zeros
+	Text       string     // of the policy, as Policy.String; "" if it is too long to keep
+	PolicyHash [32]byte   // SHA-256 of that text
 	Rules      []Rule     // by counter; the last is the default
 	Sets       []TableSet // dynamic ones, by number
 	Build      Build
@@ -33,9 +30,9 @@ type Table struct {
 
 // TableSet is a dynamic set and what is in it when the policy starts.
 type TableSet struct {
-	Name   string           `json:"name"`
-	Field  compiler.Field   `json:"field"` // what the elements are, as in compiler.Set
-	Ranges []compiler.Range `json:"ranges"`
+	Name   string
+	Field  compiler.Field // what the elements are, as in compiler.Set
+	Ranges []compiler.Range
 }
 
 // GenerateTable turns a diagram into a table. The error names the limit that it
@@ -68,7 +65,11 @@ func GenerateTable(d *compiler.Diagram, opts *Options) (*Table, error) {
 	for _, s := range p.Sets {
 		t.Sets = append(t.Sets, TableSet{s.Name, s.Field, s.Ranges})
 	}
-	t.PolicyHash = sha256.Sum256([]byte(p.String()))
+	if n := len(t.SetContents(0)); n > MaxTablePrefixes {
+		return nil, t.tooLarge("prefixes in dynamic sets", n, MaxTablePrefixes)
+	}
+	t.Text = p.String()
+	t.PolicyHash = sha256.Sum256([]byte(t.Text))
 	t.image = b.image(t, lists, opts)
 	_, err = t.Value(0)
 	return t, err
@@ -203,21 +204,14 @@ func (b *tableBuilder) readsContext() bool {
 // Value is the value of the engine's map for the policy, with counters of zero.
 // Generation counts the policies that the engine was given for the hook.
 func (t *Table) Value(generation uint32) ([]byte, error) {
-	var description bytes.Buffer
-	w := zlib.NewWriter(&description)
-	if err := json.NewEncoder(w).Encode(t.describe()); err != nil {
+	description, err := t.description()
+	if err != nil {
 		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	if n := description.Len(); n > tableDescriptionSize-4 {
-		return nil, t.tooLarge("bytes of rule names", n, tableDescriptionSize-4)
 	}
 	value := make([]byte, TableValueSize)
 	copy(value, t.image)
-	binary.LittleEndian.PutUint32(value[tableDescription:], uint32(description.Len()))
-	copy(value[tableDescription+4:], description.Bytes())
+	binary.LittleEndian.PutUint32(value[tableDescription:], uint32(len(description)))
+	copy(value[tableDescription+4:], description)
 	sum := tableChecksum(value)
 	copy(value[headerChecksum:], sum[:])
 	binary.LittleEndian.PutUint32(value[headerSetBase:], TableSetBase(t.Hook, generation))
@@ -238,25 +232,6 @@ func tableChecksum(value []byte) [32]byte {
 	length := min(uint64(binary.LittleEndian.Uint32(value[tableDescription:])), tableDescriptionSize-4)
 	h.Write(value[tableDescription : tableDescription+4+length])
 	return [32]byte(h.Sum(nil))
-}
-
-// tableDescriptionJSON is what a table says of itself, for people.
-type tableDescriptionJSON struct {
-	Target Target          `json:"target"`
-	Hook   string          `json:"hook"`
-	Policy string          `json:"policy"`
-	Steps  [tableLists]int `json:"steps"`
-	Rules  []Rule          `json:"rules"`
-	Sets   []TableSet      `json:"sets,omitempty"`
-	Build  Build           `json:"build"`
-}
-
-func (t *Table) describe() *tableDescriptionJSON {
-	d := &tableDescriptionJSON{Target: t.Target, Hook: t.Hook.String(), Policy: t.Policy, Steps: t.Steps, Rules: t.Rules, Build: t.Build}
-	for _, s := range t.Sets {
-		d.Sets = append(d.Sets, TableSet{Name: s.Name, Field: s.Field})
-	}
-	return d
 }
 
 // TableGeneration is the generation of a table's value; 0 without one.
@@ -300,56 +275,3 @@ func (t *Table) SetContents(generation uint32) []ebpf.MapKV {
 	}
 	return contents
 }
-
-// ParseTableValue reads a table back from the value of an engine's map. Counters are the
-// decisions by rule. The sets are those at the start, without what is in them. Errors: a
-// value of another version, a damaged one.
-func ParseTableValue(value []byte) (t *Table, counters []uint64, err error) {
-	if len(value) != TableValueSize {
-		return nil, nil, fmt.Errorf("table of %d bytes; want %d", len(value), TableValueSize)
-	}
-	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(value[at:]) }
-	switch {
-	case u32(headerMagic) != TableMagic:
-		return nil, nil, fmt.Errorf("no table: it starts with %#x, want %#x", u32(headerMagic), uint32(TableMagic))
-	case u32(headerVersion) != TableVersion:
-		return nil, nil, fmt.Errorf("table of version %d; this hopgate reads %d", u32(headerVersion), TableVersion)
-	case u32(headerNodes) > MaxTableNodes || u32(tableDescription) > tableDescriptionSize-4:
-		return nil, nil, errors.New("damaged table: more nodes or names than there is room for")
-	case tableChecksum(value) != [32]byte(value[headerChecksum:headerChecksum+32]):
-		return nil, nil, errors.New("damaged table: its checksum is not that of its contents")
-	}
-	d, err := readDescription(value[tableDescription+4 : tableDescription+4+int(u32(tableDescription))])
-	if err != nil {
-		return nil, nil, fmt.Errorf("damaged table: %w", err)
-	}
-	t = &Table{Target: d.Target, Policy: d.Policy, Steps: d.Steps, Rules: d.Rules, Sets: d.Sets, Build: d.Build}
-	if d.Hook == compiler.Accept.String() {
-		t.Hook = compiler.Accept
-	}
-	t.PolicyHash = [32]byte(value[headerPolicyHash : headerPolicyHash+32])
-	if len(t.Rules) == 0 || len(t.Rules) != int(u32(headerRules)) {
-		return nil, nil, fmt.Errorf("damaged table: %d rules described, %d in use", len(t.Rules), u32(headerRules))
-	}
-	t.image = bytes.Clone(value[:tableHeaderSize+u32(headerNodes)*tableNodeSize])
-	for _, at := range []int{headerSetBase, headerGeneration} {
-		clear(t.image[at : at+4])
-	}
-	clear(t.image[headerChecksum : headerChecksum+32])
-	for i := range t.Rules {
-		counters = append(counters, binary.LittleEndian.Uint64(value[TableCounters+8*i:]))
-	}
-	return t, counters, nil
-}
-
-func readDescription(compressed []byte) (*tableDescriptionJSON, error) {
-	r, err := zlib.NewReader(bytes.NewReader(compressed))
-	if err != nil {
-		return nil, err
-	}
-	d := new(tableDescriptionJSON)
-	return d, json.NewDecoder(io.LimitReader(r, maxDescription)).Decode(d)
-}
-
-// maxDescription bounds what a description may grow to, in bytes.
-const maxDescription = 64 << 20

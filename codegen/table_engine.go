@@ -1,6 +1,8 @@
 package codegen
 
 import (
+	"fmt"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
@@ -11,6 +13,9 @@ import (
 // policy. It denies everything until a policy is in its maps. On Windows it has
 // entry points for both hooks, which look at policies of their own.
 func GenerateEngine(target Target) (*Program, error) {
+	if target != Windows {
+		return nil, fmt.Errorf("form table: no engine for target %s", target)
+	}
 	p := &Program{Target: target, Maps: engineMaps()}
 	for _, hook := range []compiler.Hook{compiler.Connect, compiler.Accept} {
 		for i, attach := range authorizationTypes(hook) {
@@ -34,9 +39,9 @@ func authorizationTypes(hook compiler.Hook) [2]AttachType {
 	return [2]AttachType{AttachConnectAuthorization4, AttachConnectAuthorization6}
 }
 
-// setEntries is the room for dynamic sets, in prefixes of all sets together, twice
-// over while policies are switched.
-const setEntries = 1 << 17
+// setEntries is the room for the dynamic sets of both hooks, each with the sets of
+// its policy and of the one before.
+const setEntries = 4 * MaxTablePrefixes
 
 func engineMaps() []*ebpf.MapSpec {
 	return []*ebpf.MapSpec{

@@ -29,6 +29,8 @@ const (
 	MaxTableSteps = 256            // nodes on the longest way through a list of trees, and one for each tree
 	MaxTableTrees = 8              // of a list
 	MaxTableSets  = 16             // pairs of a dynamic set and a field that is looked up in it
+
+	MaxTablePrefixes = 1 << 16 // of all dynamic sets when the policy starts, and one for each set
 )
 
 // The header.

@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"github.com/cilium/ebpf"
 
@@ -60,3 +62,35 @@ func (m kernelTables) SetKeys() ([][]byte, error) {
 
 func (m kernelTables) PutSet(key, value []byte) error { return m.sets.Put(key, value) }
 func (m kernelTables) DeleteSet(key []byte) error     { return m.sets.Delete(key) }
+
+// PinnedTables are the maps of an engine that runs in the kernel, found where it is
+// pinned.
+type PinnedTables struct {
+	TableMaps
+	maps []*ebpf.Map
+}
+
+// OpenTables opens the maps that are pinned in a directory. The error says which
+// is not there.
+func OpenTables(dir string) (*PinnedTables, error) {
+	p := new(PinnedTables)
+	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if err != nil {
+			_ = p.Close()
+			return nil, fmt.Errorf("no engine of form table is pinned in `%s`: %w", dir, err)
+		}
+		p.maps = append(p.maps, m)
+	}
+	p.TableMaps = KernelTables(p.maps[0], p.maps[1])
+	return p, nil
+}
+
+// Close lets go of the maps; they go on.
+func (p *PinnedTables) Close() error {
+	var errs []error
+	for _, m := range p.maps {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -125,6 +125,7 @@ func (c *console) rootCommand() *cobra.Command {
 		c.compileCommand(),
 		c.inspectCommand(),
 		c.verifyCommand(),
+		c.policyCommand(),
 		c.runCommand(),
 		c.statusCommand(),
 		c.fmtCommand(),

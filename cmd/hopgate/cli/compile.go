@@ -18,7 +18,8 @@ func (c *console) compileCommand() *cobra.Command {
 		Short: "Compile a policy to an eBPF object",
 		Long: `Compile writes a policy as an eBPF object (obj), or its instructions as a listing
 with the policy's source lines (asm). Objects go to FILE with the extension .o,
-listings to standard output.
+listings to standard output. With --form table the object is the engine, the same for
+every policy, and the policy goes beside it with the extension .hgp.
 
 Every object is verified by the rules of eBPF for Windows and proved to be the policy
 before it is written. What could not be proved in time is tested, and compile says so;
@@ -29,6 +30,7 @@ before it is written. What could not be proved in time is tested, and compile sa
 	bind := bindFlag(cmd)
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
 	target := choiceFlag(cmd, "target", "the system the program is for", codegen.Windows.String(), codegen.Linux.String())
+	form := choiceFlag(cmd, "form", "the policy as instructions, or as a table for the engine that all policies share", "code", "table")
 	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm", "json")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
 	proof := choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
@@ -46,6 +48,9 @@ before it is written. What could not be proved in time is tested, and compile sa
 		opts := &codegen.Options{NoCounters: *noCounters}
 		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
 			return err
+		}
+		if form.value == "table" {
+			return c.compileTable(path, *output, emit.value == "asm", policy, opts)
 		}
 		began := time.Now()
 		program, diagram, err := generate(policy, opts)

@@ -26,7 +26,7 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 	bind := bindFlag(cmd)
 	given := cmd.Flags().String("given", "", "one request: `FIELD=VALUE,...`")
 	requests := cmd.Flags().String("requests", "", "a `FILE` of requests, one JSON object a line; - is standard input")
-	with := choiceFlag(cmd, "engine", "what decides: the rules as written, or the compiled program", "reference", "vm")
+	with := choiceFlag(cmd, "engine", "what decides: the rules as written, the compiled program, or the engine of form table", "reference", "vm", "table")
 	explain := cmd.Flags().Bool("explain", false, "add each rule up to the one that decides, and why it matched or did not")
 	asJSON := cmd.Flags().Bool("json", false, "print the answer as JSON, as --requests always does")
 	cmd.RunE = run(func(args []string) error {
@@ -43,10 +43,14 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 		c.noteEnforced(args[0], policy)
 		policy = policy.Enforced()
 		decide := referenceEngine(policy)
-		if with.value == "vm" {
-			if decide, err = hookEngine(policy); err != nil {
-				return err
-			}
+		switch with.value {
+		case "vm":
+			decide, err = hookEngine(policy)
+		case "table":
+			decide, err = tableEngine(policy)
+		}
+		if err != nil {
+			return err
 		}
 		if *explain {
 			decide = explained(decide, policy)

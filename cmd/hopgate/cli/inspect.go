@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -12,18 +13,32 @@ import (
 
 func (c *console) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inspect OBJECT",
-		Short: "Show what an eBPF object contains",
-		Args:  cobra.ExactArgs(1),
+		Use:   "inspect (FILE | --pin DIR)",
+		Short: "Show what an eBPF object, a packed policy or a running engine contains",
+		Args:  cobra.MaximumNArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return []string{"o"}, cobra.ShellCompDirectiveFilterFileExt
+			return []string{"o", packExtension[1:]}, cobra.ShellCompDirectiveFilterFileExt
 		},
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	pin := cmd.Flags().String("pin", "", "the `DIR` where the maps of an engine of form table are pinned")
 	cmd.RunE = run(func(args []string) error {
+		if (*pin == "") == (len(args) == 0) {
+			return misuse{errors.New("give a file or --pin")}
+		}
+		if *pin != "" {
+			return c.inspectPinned(*pin, *asJSON)
+		}
 		data, err := readFile(args[0])
 		if err != nil {
 			return err
+		}
+		if codegen.IsPack(data) {
+			table, err := codegen.ReadPack(args[0], data)
+			if err != nil {
+				return err
+			}
+			return c.printTable(table, nil, *asJSON)
 		}
 		program, err := codegen.ReadObject(args[0], data)
 		if err != nil {

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// packExtension is that of packed policies.
+const packExtension = ".hgp"
+
+// policyCommand holds the commands of form table.
+func (c *console) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Pack a policy for an engine of form table, load it into a running one",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return errors.New("which command? pack or load") },
+	}
+	cmd.AddCommand(c.policyPackCommand(), c.policyLoadCommand())
+	return cmd
+}
+
+func (c *console) policyPackCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pack FILE",
+		Short: "Write a policy as a table for the engine",
+		Long: `Pack writes a policy as one file, FILE with the extension .hgp, that an engine of form
+table takes: the engine is the same for every policy (compile --form table).`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: policyFiles,
+	}
+	bind := bindFlag(cmd)
+	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
+	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
+	cmd.RunE = run(func(args []string) error {
+		table, err := c.table(args[0], bind, &codegen.Options{NoCounters: *noCounters})
+		if err != nil {
+			return err
+		}
+		to := *output
+		if to == "" {
+			to = withoutExtension(args[0]) + packExtension
+		}
+		return c.writePack(to, table)
+	})
+	return cmd
+}
+
+// table compiles a policy to a table.
+func (c *console) table(path string, bind bindings, opts *codegen.Options) (*codegen.Table, error) {
+	policy, err := load(path, &compiler.Options{Bind: bind})
+	if err != nil {
+		return nil, err
+	}
+	if err := bind.check(policy); err != nil {
+		return nil, err
+	}
+	c.print(policy.Warnings)
+	return generateTable(policy, opts)
+}
+
+func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: opts.NoCounters})
+	if err != nil {
+		return nil, err
+	}
+	table, err := codegen.GenerateTable(diagram, opts)
+	if err != nil {
+		return nil, err
+	}
+	table.Build = codegen.Build{
+		Version:      version(),
+		PolicySHA256: fmt.Sprintf("%x", table.PolicyHash),
+		Options:      []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
+	}
+	return table, nil
+}
+
+// generateEngine gives the program of form table.
+func generateEngine(target codegen.Target) (*codegen.Program, error) {
+	engine, err := codegen.GenerateEngine(target)
+	if err != nil {
+		return nil, err
+	}
+	engine.Build = codegen.Build{Version: version(), Options: []string{"form=table", fmt.Sprintf("layout=%d", codegen.TableVersion)}}
+	return engine, nil
+}
+
+// compileTable writes the engine, and the policy beside it; or the engine's listing.
+func (c *console) compileTable(path, to string, listing bool, policy *compiler.Policy, opts *codegen.Options) error {
+	table, err := generateTable(policy, opts)
+	if err != nil {
+		return err
+	}
+	engine, err := generateEngine(opts.Target)
+	switch {
+	case err != nil:
+		return err
+	case listing && (to == "" || to == "-"):
+		return engine.WriteASM(c.out)
+	case listing:
+		return writeFile(to, engine.WriteASM)
+	case to == "-":
+		return misuse{errors.New("--form table writes two files; give -o a name")}
+	case to == "":
+		to = withoutExtension(path) + ".o"
+	}
+	if err := writeFile(to, engine.WriteELF); err != nil {
+		return err
+	}
+	return c.writePack(withoutExtension(to)+packExtension, table)
+}
+
+// tableEngine asks an engine of form table that has been given the policy.
+func tableEngine(policy *compiler.Policy) (engine, error) {
+	table, err := generateTable(policy, &codegen.Options{})
+	if err != nil {
+		return nil, err
+	}
+	program, err := generateEngine(codegen.Windows)
+	if err != nil {
+		return nil, err
+	}
+	instance, err := runtime.Load(program)
+	if err != nil {
+		return nil, err
+	}
+	if err := instance.LoadTable(table); err != nil {
+		return nil, err
+	}
+	return func(r *compiler.Request) (answer, error) {
+		d, err := instance.Eval(r)
+		if err != nil {
+			return answer{}, err
+		}
+		a := answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)}
+		if d.Audit >= 0 {
+			a.Audit = policy.RuleID(d.Audit)
+		}
+		return a, nil
+	}, nil
+}
+
+func (c *console) writePack(to string, table *codegen.Table) error {
+	pack, err := table.Pack()
+	if err != nil {
+		return err
+	}
+	write := func(w io.Writer) error {
+		_, err := w.Write(pack)
+		return err
+	}
+	if to == "-" {
+		return write(c.out)
+	}
+	return writeFile(to, write)
+}
+
+func (c *console) policyLoadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "load --pin DIR FILE",
+		Short: "Put a policy in force in a running engine",
+		Long: `Load puts a packed policy, or a policy file, in force in an engine of form table whose maps
+are pinned in a directory. Every connection is judged by the old policy or by the
+new one. A damaged file, and one of another version, is refused; the old policy
+then stays in force.`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{packExtension[1:], "hop", "yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+	}
+	bind := bindFlag(cmd)
+	pin := cmd.Flags().String("pin", "", "the `DIR` where the engine's maps are pinned")
+	cmd.RunE = run(func(args []string) error {
+		if *pin == "" {
+			return misuse{errors.New("give --pin, where the engine's maps are pinned")}
+		}
+		data, err := readFile(args[0])
+		if err != nil {
+			return err
+		}
+		var table *codegen.Table
+		if codegen.IsPack(data) || filepath.Ext(args[0]) == packExtension {
+			table, err = codegen.ReadPack(args[0], data)
+		} else {
+			table, err = c.table(args[0], bind, &codegen.Options{})
+		}
+		if err != nil {
+			return err
+		}
+		maps, err := runtime.OpenTables(*pin)
+		if err != nil {
+			return err
+		}
+		defer maps.Close()
+		if err := runtime.LoadTable(maps, table); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(c.out, "policy %s is in force: %d rules, %d nodes, sha256 %x\n", table.Policy, len(table.Rules), table.Nodes(), table.PolicyHash)
+		return err
+	})
+	return cmd
+}
+
+// inspectPinned shows the policies of a running engine.
+func (c *console) inspectPinned(dir string, asJSON bool) error {
+	maps, err := runtime.OpenTables(dir)
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
+	found := false
+	for _, hook := range []compiler.Hook{compiler.Connect, compiler.Accept} {
+		table, counters, err := runtime.ReadTable(maps, hook)
+		if errors.Is(err, runtime.ErrNoTable) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("hook %s: %w", hook, err)
+		}
+		found = true
+		if err := c.printTable(table, counters, asJSON); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return runtime.ErrNoTable
+	}
+	return nil
+}
+
+// tableSummary is what inspect --json says of a table.
+type tableSummary struct {
+	Policy   string         `json:"policy"`
+	Hook     string         `json:"hook"`
+	Target   codegen.Target `json:"target"`
+	SHA256   string         `json:"policy_sha256"`
+	Build    codegen.Build  `json:"build"`
+	Nodes    int            `json:"nodes"`
+	Rules    []codegen.Rule `json:"rules"`
+	Counters []uint64       `json:"decisions,omitempty"` // by rule
+	Text     string         `json:"text,omitempty"`
+}
+
+// printTable shows a table as rules. Counters are those of a running engine, or nil.
+func (c *console) printTable(t *codegen.Table, counters []uint64, asJSON bool) error {
+	if asJSON {
+		return c.printJSON(&tableSummary{
+			Policy: t.Policy, Hook: t.Hook.String(), Target: t.Target, SHA256: fmt.Sprintf("%x", t.PolicyHash),
+			Build: t.Build, Nodes: t.Nodes(), Rules: t.Rules, Counters: counters, Text: t.Text,
+		})
+	}
+	fmt.Fprintf(c.out, "policy %s, hook %s, target %s, form table\nsha256 %x\n", t.Policy, t.Hook, t.Target, t.PolicyHash)
+	fmt.Fprintf(c.out, "%d nodes; at most %d steps for IPv4, %d for IPv6\n\n", t.Nodes(), t.Steps[0], t.Steps[1])
+	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "RULE\tVERDICT\tAUDIT\tDECISIONS\tSOURCE")
+	for i, r := range t.Rules {
+		audit, decisions := "-", "-"
+		if r.Audit {
+			audit = "audit"
+		}
+		if counters != nil {
+			decisions = fmt.Sprint(counters[i])
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ID, r.Verdict, audit, decisions, orDash(r.Source))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if t.Text != "" {
+		fmt.Fprintf(c.out, "\n%s", t.Text)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package codegen
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+func tableOf(t testing.TB, text string) (*Table, error) {
+	file, err := lang.Parse("test.hop", []byte(text))
+	require.NoError(t, err)
+	p, err := compiler.Check(file, &compiler.Options{BindAll: true})
+	require.NoError(t, err)
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	return GenerateTable(d, nil)
+}
+
+const tablePolicy = `policy sample {
+  default deny
+  hook accept
+  set blocked dynamic = { 10.0.0.0/8, 2001:db8::/32 }
+  rule smb: allow log if remote_port == 445 and not remote_address in $blocked
+  rule web: allow audit if local_port == 80
+}
+`
+
+// TestPackRoundTrip reads a packed policy and a map's value back.
+func TestPackRoundTrip(t *testing.T) {
+	table, err := tableOf(t, tablePolicy)
+	require.NoError(t, err)
+	data, err := table.Pack()
+	require.NoError(t, err)
+	require.True(t, IsPack(data))
+	back, err := ReadPack("sample.hgp", data)
+	require.NoError(t, err)
+	require.Equal(t, table, back)
+	again, err := back.Pack()
+	require.NoError(t, err)
+	require.Equal(t, data, again)
+
+	value, err := back.Value(7)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, TableGeneration(value))
+	binary.LittleEndian.PutUint64(value[TableCounters+8:], 3)
+	live, counters, err := ParseTableValue(value)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{0, 3, 0}, counters)
+	require.Equal(t, table.Rules, live.Rules)
+	require.Equal(t, table.Text, live.Text)
+	require.Equal(t, table.PolicyHash, live.PolicyHash)
+	require.Equal(t, table.image, live.image)
+}
+
+// TestDamagedTables refuses every packed policy and every value of a map of which one
+// bit is wrong, and every cut.
+func TestDamagedTables(t *testing.T) {
+	table, err := tableOf(t, tablePolicy)
+	require.NoError(t, err)
+	data, err := table.Pack()
+	require.NoError(t, err)
+	for i := range data {
+		_, err := ReadPack("sample.hgp", data[:i])
+		require.Error(t, err, "cut at %d", i)
+		data[i] ^= 1 << (i % 8)
+		_, err = ReadPack("sample.hgp", data)
+		require.Error(t, err, "bit flipped at %d", i)
+		data[i] ^= 1 << (i % 8)
+	}
+	binary.LittleEndian.PutUint32(data[len(packMagic):], packVersion+1)
+	_, err = ReadPack("sample.hgp", data)
+	require.EqualError(t, err, "sample.hgp: packed policy of version 2; this hopgate reads 1")
+
+	value, err := table.Value(1)
+	require.NoError(t, err)
+	changed := []int{headerMagic, headerVersion, headerFlags, headerRules, headerNodes, headerSets, headerZero,
+		headerPolicyHash, headerChecksum, headerSetList, headerTrees, tableHeaderSize, tableDescription, tableDescription + 9}
+	for _, i := range changed {
+		value[i] ^= 4
+		_, _, err := ParseTableValue(value)
+		require.Error(t, err, "bit flipped at %d", i)
+		value[i] ^= 4
+	}
+	_, _, err = ParseTableValue(value)
+	require.NoError(t, err)
+}
+
+// TestTableLimits goes beyond each limit; the error names it.
+func TestTableLimits(t *testing.T) {
+	var sets, rules strings.Builder
+	for i := range MaxTableSets + 1 {
+		fmt.Fprintf(&sets, "set s%d dynamic = { %d }\n", i, i+1)
+		fmt.Fprintf(&rules, "rule r%d: allow if remote_port in $s%d\n", i, i)
+	}
+	_, err := tableOf(t, "policy p {\n default deny\n"+sets.String()+rules.String()+"}\n")
+	require.EqualError(t, err, "policy `p` is too large for form table: it needs 17 fields looked up in dynamic sets, the limit is 16 [too-large]: use form code, or split the policy")
+
+	rules.Reset()
+	for i := range MaxTableRules + 1 {
+		fmt.Fprintf(&rules, "rule r%d: allow if compartment == %d\n", i, i+1)
+	}
+	_, err = tableOf(t, "policy p {\n default deny\n"+rules.String()+"}\n")
+	require.ErrorContains(t, err, "65536 rules, the limit is 65535 [too-large]")
+
+	rules.Reset()
+	for i := range 50000 {
+		fmt.Fprintf(&rules, "rule r%d: deny if remote_address == 10.%d.%d.%d\n", i, i>>15, i>>7&255, 2*i&255)
+	}
+	table, err := tableOf(t, "policy p {\n default deny\n"+rules.String()+"}\n")
+	require.NoError(t, err)
+	require.Greater(t, table.Nodes(), 50000)
+}

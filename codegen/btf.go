@@ -161,13 +161,22 @@ func (s *codeSection) declareStructures(b *btf.Builder, ids map[string]btf.TypeI
 	return nil
 }
 
-// functionType is int NAME(void *ctx) for an entry point. Instructions do not say
-// how many arguments a local function takes: int NAME(void).
+// functionType is int NAME(void *ctx) for an entry point. A static function is int
+// NAME(void): nobody asks how many arguments it takes. Those of a global one are
+// numbers of 64 bits.
 func functionType(f *placedFunction, integer btf.Type) *btf.Func {
 	proto := &btf.FuncProto{Return: integer}
-	if f.local {
+	arguments, global := globalFunctions[f.name]
+	switch {
+	case f.local && !global:
 		return &btf.Func{Name: f.name, Type: proto, Linkage: btf.StaticFunc}
+	case f.local:
+		number := &btf.Int{Name: "u64", Size: 8}
+		for i := range arguments {
+			proto.Params = append(proto.Params, btf.FuncParam{Name: fmt.Sprintf("n%d", i), Type: number})
+		}
+	default:
+		proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
 	}
-	proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
 	return &btf.Func{Name: f.name, Type: proto, Linkage: btf.GlobalFunc}
 }

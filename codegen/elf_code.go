@@ -46,10 +46,10 @@ type coreRelocation struct {
 	kernelReference
 }
 
-// visibility tells libbpf to let the verifier take a local function with its
+// visibility tells libbpf to let the verifier take a static function with its
 // caller; the binding stays global for loaders that find functions by name.
 func (f *placedFunction) visibility() elf.SymVis {
-	if f.local {
+	if f.local && globalFunctions[f.name] == 0 {
 		return elf.STV_HIDDEN
 	}
 	return elf.STV_DEFAULT

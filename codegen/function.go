@@ -276,57 +276,6 @@ func loadMap(dst asm.Register, name string) asm.Instruction {
 	return asm.LoadMapPtr(dst, 0).WithReference(name)
 }
 
-// membership looks the value up in a dynamic set's map.
-func (b *body) membership(p point, n *compiler.Node) blockID {
-	if b.connection.fromContext(n.Var.Field) && !p.read {
-		return b.readContext(p)
-	}
-	no := b.to(p, toNode(n.Kids[0]))
-	yes := b.to(p, toNode(n.Kids[1]))
-	found := b.add(block{
-		code: asm.Instructions{asm.LoadMem(regValue, asm.R0, 0, asm.Word)},
-		jump: jump{op: asm.JNE, dst: regValue}, taken: yes, next: no,
-	})
-	ipv6 := b.graph == &b.diagram.IPv6 && n.Var.Set.Field == compiler.RemoteAddress
-	code := b.connection.setKey(n.Var.Field, ipv6)
-	code = append(code,
-		loadMap(asm.R1, SetMapName(n.Var.Set, ipv6)),
-		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, stackKey),
-		b.target.call(helperMapLookup))
-	return b.add(block{
-		code: code,
-		jump: jump{op: asm.JEq, wide: true, dst: asm.R0}, taken: b.broken, next: found,
-	})
-}
-
-// setKey writes a prefix length and the field's value in network byte order.
-func (c connection) setKey(f compiler.Field, ipv6 bool) asm.Instructions {
-	bytes := int16(setKeyBytes(f, ipv6))
-	code := asm.Instructions{storeImm(stackKey, int64(8*bytes), asm.Word)}
-	if f == compiler.RemoteAddress || f == compiler.LocalAddress {
-		from := c.remote.ip
-		if f == compiler.LocalAddress {
-			from = c.local.ip
-		}
-		if !ipv6 {
-			from += c.ipv4
-		}
-		return append(code, c.copyWords(stackKey+4, from, bytes)...)
-	}
-	code = append(code, c.load(compiler.Var{Field: f}, regValue)...)
-	if bytes == 8 {
-		return append(code,
-			asm.HostTo(asm.BE, regValue, asm.DWord),
-			asm.StoreMem(regStack, stackKey+4, regValue, asm.Word),
-			asm.RSh.Imm(regValue, 32),
-			asm.StoreMem(regStack, stackKey+8, regValue, asm.Word))
-	}
-	return append(code,
-		asm.HostTo(asm.BE, regValue, asm.Word),
-		asm.StoreMem(regStack, stackKey+4, regValue, asm.Word))
-}
-
 // ruleSource is the place in the policy that the rule comes from.
 func (b *body) ruleSource(rule int) SourceLine {
 	source := SourceLine{Text: "rule " + b.policy.RuleID(rule)}

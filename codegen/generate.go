@@ -30,14 +30,20 @@ func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if opts.Target == Linux {
 		return generateLinux(d, opts)
 	}
-	p := &Program{Target: opts.Target, Policy: d.Policy.Name, Rules: rules(d.Policy)}
-	p.Maps = maps(d.Policy, p.Rules, opts)
+	p := &Program{Target: opts.Target, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
+	var err error
+	if p.Maps, err = maps(d.Policy, p.Rules, opts); err != nil {
+		return nil, err
+	}
 	names := [2]AttachType{AttachConnectAuthorization4, AttachConnectAuthorization6}
 	if d.Policy.Hook == compiler.Accept {
 		names = [2]AttachType{AttachRecvAccept4, AttachRecvAccept6}
 	}
 	for i, attach := range names {
 		code, err := newFunction(d, i == 1, opts).generate()
+		if err == nil {
+			code, err = withLookups(code, opts.Target)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +79,7 @@ func rules(p *compiler.Policy) []Rule {
 	return append(list, Rule{ID: compiler.DefaultRule, Verdict: p.Default.String()})
 }
 
-func maps(p *compiler.Policy, rules []Rule, opts *Options) []*ebpf.MapSpec {
+func maps(p *compiler.Policy, rules []Rule, opts *Options) ([]*ebpf.MapSpec, error) {
 	var specs []*ebpf.MapSpec
 	if !opts.NoCounters {
 		specs = append(specs, &ebpf.MapSpec{
@@ -84,10 +90,16 @@ func maps(p *compiler.Policy, rules []Rule, opts *Options) []*ebpf.MapSpec {
 	if writesEvents(p) {
 		specs = append(specs, &ebpf.MapSpec{Name: EventsMap, Type: opts.Target.mapType(ebpf.WindowsRingBuf), MaxEntries: eventsBytes})
 	}
+	tables, err := setMaps(p.Sets, opts.Target)
+	return append(specs, tables...), err
+}
+
+func sets(p *compiler.Policy) []Set {
+	var list []Set
 	for _, s := range p.Sets {
-		specs = append(specs, setMaps(s, opts.Target)...)
+		list = append(list, Set{s.Name, s.Field})
 	}
-	return specs
+	return list
 }
 
 // eventsBytes is the size of the ring buffer: room for some 2 700 events.

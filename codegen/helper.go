@@ -56,6 +56,10 @@ func (t Target) mapType(windows ebpf.MapType) ebpf.MapType {
 		return ebpf.RingBuf
 	case ebpf.WindowsLPMTrie:
 		return ebpf.LPMTrie
+	case ebpf.WindowsArray:
+		return ebpf.Array
+	case ebpf.WindowsArrayOfMaps:
+		return ebpf.ArrayOfMaps
 	}
 	panic("codegen: no such map type on linux")
 }

@@ -53,11 +53,15 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if d.Policy.Hook != compiler.Connect {
 		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
 	}
-	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy)}
+	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	for _, i := range lateInterfaces(d.Policy) {
 		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
 	}
-	p.Maps = append(maps(d.Policy, p.Rules, opts), linuxMaps(d.Policy, opts)...)
+	common, err := maps(d.Policy, p.Rules, opts)
+	if err != nil {
+		return nil, err
+	}
+	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
 	early := d.Without(notYetKnown...)
 	for _, stage := range linuxStages {
 		f := newFunction(d, stage.ipv6, opts)
@@ -71,6 +75,9 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 		context := "network_context_of_" + stage.name
 		f.context = callLocal(context)
 		code, err := assemble(f.blocks, stage.code(f))
+		if err == nil {
+			code, err = withLookups(code, Linux)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -245,9 +252,9 @@ func (f *function) countFlow(once bool, next blockID) blockID {
 	flags := int32(0)
 	if once {
 		flags = linuxNoExist
-		count = f.branch(asm.JEq, asm.R0, linuxExists, next, count)
+		count = f.branch(asm.JEq, asm.R0, linuxExists, next, count) // another CPU was faster
 	}
-	return f.straight(count,
+	note := f.straight(count,
 		asm.StoreMem(regStack, stackKey, regLeaf, asm.Word),
 		loadMap(asm.R1, flowsMap),
 		asm.Mov.Reg(asm.R2, regStack),
@@ -256,4 +263,14 @@ func (f *function) countFlow(once bool, next blockID) blockID {
 		asm.Add.Imm(asm.R3, stackKey),
 		asm.Mov.Imm(asm.R4, flags),
 		asm.FnMapUpdateElem.Call())
+	if !once {
+		return note
+	}
+	// An update takes a free entry from another flow before it looks whether it
+	// needs one.
+	return f.branch(asm.JNE, asm.R0, 0, next, note,
+		loadMap(asm.R1, flowsMap),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackFlow),
+		asm.FnMapLookupElem.Call())
 }

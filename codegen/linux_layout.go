@@ -51,7 +51,7 @@ const (
 	linuxStorageCreate  = 1          // BPF_SK_STORAGE_GET_F_CREATE
 	linuxNoPrealloc     = 1          // BPF_F_NO_PREALLOC
 	linuxMmapable       = 1 << 10    // BPF_F_MMAPABLE: values begin with a page, and so with a cache line
-	linuxInnerMap       = 1 << 12    // BPF_F_INNER_MAP: arrays of different lengths may take each other\'s place
+	linuxInnerMap       = 1 << 12    // BPF_F_INNER_MAP: arrays of different lengths may take each other's place
 	linuxDropAndTellTCP = 2          // NET_XMIT_CN of a program at egress: drop, and TCP counts it as congestion
 )
 

@@ -38,29 +38,38 @@ type record struct {
 	Contents []recordContents `json:"contents,omitempty"`
 
 	Interfaces []Interface `json:"interfaces,omitempty"`
+	Sets       []Set       `json:"sets,omitempty"`
 }
 
 type recordContents struct {
-	Map     string `json:"map"`
-	Entries uint32 `json:"entries"`
+	Map     string   `json:"map"`
+	Entries uint32   `json:"entries"`
+	Names   []string `json:"names,omitempty"` // of functions or maps that are the values, instead of bytes
 }
 
 // marshalRecord gives the two sections.
 func (p *Program) marshalRecord() (recordData, contents []byte, err error) {
-	r := record{Format: recordFormat, Target: p.Target, Policy: p.Policy, Rules: p.Rules, Build: p.Build, Interfaces: p.Interfaces}
+	r := record{Format: recordFormat, Target: p.Target, Policy: p.Policy, Rules: p.Rules, Build: p.Build, Interfaces: p.Interfaces, Sets: p.Sets}
 	for _, m := range p.Maps {
 		if len(m.Contents) == 0 {
 			continue
 		}
-		r.Contents = append(r.Contents, recordContents{m.Name, uint32(len(m.Contents))})
+		c := recordContents{Map: m.Name, Entries: uint32(len(m.Contents))}
 		for _, kv := range m.Contents {
-			if contents, err = appendSized(contents, kv.Key, m.KeySize); err == nil {
+			contents, err = appendSized(contents, kv.Key, m.KeySize)
+			if name, ok := kv.Value.(string); ok {
+				c.Names = append(c.Names, name)
+			} else if err == nil {
 				contents, err = appendSized(contents, kv.Value, m.ValueSize)
 			}
 			if err != nil {
 				return nil, nil, fmt.Errorf("contents of map `%s`: %w", m.Name, err)
 			}
 		}
+		if len(c.Names) > 0 && len(c.Names) < len(m.Contents) {
+			return nil, nil, fmt.Errorf("contents of map `%s`: some values are names", m.Name)
+		}
+		r.Contents = append(r.Contents, c)
 	}
 	recordData, err = json.Marshal(r)
 	return recordData, contents, err
@@ -87,19 +96,25 @@ func parseRecord(data []byte) (*record, error) {
 
 // apply fills in what the record and the contents say. The maps must be there.
 func (r *record) apply(p *Program, contents []byte) error {
-	p.Policy, p.Rules, p.Build, p.Interfaces = r.Policy, r.Rules, r.Build, r.Interfaces
+	p.Policy, p.Rules, p.Build, p.Interfaces, p.Sets = r.Policy, r.Rules, r.Build, r.Interfaces, r.Sets
 	for _, c := range r.Contents {
 		m := p.mapNamed(c.Map)
 		if m == nil {
 			return fmt.Errorf("contents of map `%s`, which is not there", c.Map)
 		}
 		key, value := uint64(m.KeySize), uint64(m.ValueSize)
-		if key+value == 0 || uint64(c.Entries) > uint64(len(contents))/(key+value) {
+		if len(c.Names) > 0 {
+			value = 0
+		}
+		if key+value == 0 || uint64(c.Entries) > uint64(len(contents))/(key+value) || value == 0 && len(c.Names) != int(c.Entries) {
 			return fmt.Errorf("contents of map `%s` are cut short", c.Map)
 		}
 		m.Contents = make([]ebpf.MapKV, c.Entries)
 		for i := range m.Contents {
 			m.Contents[i] = ebpf.MapKV{Key: contents[:key:key], Value: contents[key : key+value : key+value]}
+			if value == 0 {
+				m.Contents[i].Value = c.Names[i]
+			}
 			contents = contents[key+value:]
 		}
 	}

@@ -28,6 +28,7 @@ type Program struct {
 	// Interfaces are the named interfaces that the host looks up while the program
 	// runs; only on Linux. On other targets they are constants.
 	Interfaces []Interface
+	Sets       []Set
 	Build      Build // where the program comes from
 }
 

@@ -2,6 +2,7 @@ package codegen
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	mathbits "math/bits"
 
@@ -10,16 +11,35 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 )
 
-// A dynamic set is an LPM trie, or two of them for addresses. A key is a prefix
-// length in bits and the field's value in network byte order. The value of a
-// member's prefix is 1. The whole line, prefix length 0, has the value 0: finding
-// nothing at all means that the set was never filled, and denies.
+// A set's values stand in a table (settable.go), or two of them for addresses. All
+// of a program's tables are reached by way of one map of maps, so that another table
+// takes the place of one all at once: a lookup is made in the old or in the new
+// one. A set that was never filled has no table, and denies.
 
-// dynamicSetEntries is the room a set has at least, in prefixes.
-const dynamicSetEntries = 65536
+// SetsMap is the map of maps that leads to the tables of sets: that of the set i
+// of Program.Sets at key 2*i, and its table of IPv6 addresses at 2*i + 1.
+const SetsMap = "hopgate_tables"
 
-// SetMapName is the map that holds a dynamic set's values for an address family;
-// sets of other things than addresses have one map, for IPv4 and IPv6 alike.
+// Set is what a program knows of a set, for whoever changes it while it runs.
+type Set struct {
+	Name  string         `json:"name"`
+	Field compiler.Field `json:"field"` // as in compiler.Set
+}
+
+// SetKey is the key in SetsMap of a table of the set of an index in Program.Sets.
+func SetKey(set int, ipv6 bool) uint32 {
+	if ipv6 {
+		return uint32(2*set + 1)
+	}
+	return uint32(2 * set)
+}
+
+// windowsSetBlocks is the room a table has at least for eBPF for Windows, where
+// tables that take its place are as large: a megabyte, some 100 000 prefixes.
+const windowsSetBlocks = 16384
+
+// SetMapName is the map of a set's table, for an address family, when the program
+// starts; sets of other things than addresses have one, for IPv4 and IPv6 alike.
 func SetMapName(s *compiler.Set, ipv6 bool) string {
 	if s.Field == compiler.RemoteAddress && ipv6 {
 		return "set6_" + cIdentifier(s.Name)
@@ -44,29 +64,67 @@ func cIdentifier(name string) string {
 	return string(b)
 }
 
-func setMaps(s *compiler.Set, target Target) []*ebpf.MapSpec {
-	specs := []*ebpf.MapSpec{setMap(s, false, target)}
-	if s.Field == compiler.RemoteAddress {
-		specs = append(specs, setMap(s, true, target))
+// setMaps are the tables that a policy starts with and the map of maps, if there are
+// sets.
+func setMaps(sets []*compiler.Set, target Target) ([]*ebpf.MapSpec, error) {
+	if len(sets) == 0 {
+		return nil, nil
 	}
-	return specs
+	var tables []*ebpf.MapSpec
+	var largest uint32
+	outer := &ebpf.MapSpec{
+		Name: SetsMap, Type: target.mapType(ebpf.WindowsArrayOfMaps),
+		KeySize: 4, ValueSize: 4, MaxEntries: uint32(2 * len(sets)),
+	}
+	for i, s := range sets {
+		for _, ipv6 := range []bool{false, true} {
+			if ipv6 && s.Field != compiler.RemoteAddress {
+				continue
+			}
+			blocks, err := SetTable(s.Field, s.Ranges, ipv6)
+			if err != nil {
+				return nil, fmt.Errorf("set `%s`: %w", s.Name, err)
+			}
+			table := SetTableMap(blocks, target)
+			table.Name = SetMapName(s, ipv6)
+			largest = max(largest, table.MaxEntries)
+			tables = append(tables, table)
+			key := binary.NativeEndian.AppendUint32(nil, SetKey(i, ipv6))
+			outer.Contents = append(outer.Contents, ebpf.MapKV{Key: key, Value: table.Name})
+		}
+	}
+	if target == Windows { // its maps in a map of maps are of one length
+		for _, t := range tables {
+			t.MaxEntries = largest
+		}
+	}
+	outer.InnerMap = tables[0].Copy()
+	outer.InnerMap.Name, outer.InnerMap.Contents = "", nil
+	return append(tables, outer), nil
 }
 
-func setMap(s *compiler.Set, ipv6 bool, target Target) *ebpf.MapSpec {
-	size := setKeyBytes(s.Field, ipv6)
-	contents := SetContents(s.Field, s.Ranges, ipv6)
+// SetTableMap describes the map of a table, with the table in it. On Windows it has
+// windowsSetBlocks at least.
+func SetTableMap(blocks []byte, target Target) *ebpf.MapSpec {
 	spec := &ebpf.MapSpec{
-		Name: SetMapName(s, ipv6), Type: target.mapType(ebpf.WindowsLPMTrie),
-		KeySize: 4 + size, ValueSize: 4,
-		MaxEntries: max(dynamicSetEntries, uint32(2*len(contents))), Contents: contents,
+		Type: target.mapType(ebpf.WindowsArray), KeySize: 4, ValueSize: tableBlock,
+		MaxEntries: uint32(len(blocks) / tableBlock),
 	}
 	if target == Linux {
-		spec.Flags = linuxNoPrealloc // demanded of tries
+		spec.Flags = linuxInnerMap | linuxMmapable
+	} else {
+		spec.MaxEntries = max(spec.MaxEntries, windowsSetBlocks)
+	}
+	keys := make([]byte, len(blocks)/tableBlock*4)
+	for i := 0; i < len(blocks); i += tableBlock {
+		key, block := keys[i/16:][:4:4], blocks[i:][:tableBlock:tableBlock]
+		binary.NativeEndian.PutUint32(key, uint32(i/tableBlock))
+		spec.Contents = append(spec.Contents, ebpf.MapKV{Key: key, Value: block})
 	}
 	return spec
 }
 
-// setKeyBytes is the length of a value of the field in a key.
+// setKeyBytes is the length of a value of the field.
 func setKeyBytes(f compiler.Field, ipv6 bool) uint32 {
 	switch f {
 	case compiler.RemoteAddress, compiler.LocalAddress:
@@ -78,35 +136,6 @@ func setKeyBytes(f compiler.Field, ipv6 bool) uint32 {
 		return 8
 	}
 	return 4
-}
-
-// SetContents gives the entries of a dynamic set's map: the prefixes that make up
-// the ranges, and the whole line.
-func SetContents(f compiler.Field, ranges []compiler.Range, ipv6 bool) []ebpf.MapKV {
-	width := 8 * int(setKeyBytes(f, ipv6))
-	entry := func(v compiler.Value, length int, member uint32) ebpf.MapKV {
-		key := binary.NativeEndian.AppendUint32(nil, uint32(length))
-		if width == 128 {
-			key = binary.BigEndian.AppendUint64(key, v.Hi)
-		}
-		if width >= 64 {
-			key = binary.BigEndian.AppendUint64(key, v.Lo)
-		} else {
-			key = binary.BigEndian.AppendUint32(key, uint32(v.Lo))
-		}
-		return ebpf.MapKV{Key: key, Value: binary.NativeEndian.AppendUint32(nil, member)}
-	}
-	contents := []ebpf.MapKV{entry(compiler.Value{}, 0, 0)}
-	address := f == compiler.RemoteAddress || f == compiler.LocalAddress
-	for _, r := range ranges {
-		if address && compiler.IsMapped(r) == ipv6 {
-			continue
-		}
-		for _, p := range prefixes(r, width) {
-			contents = append(contents, entry(p.first, p.length, 1))
-		}
-	}
-	return contents
 }
 
 type prefix struct {

@@ -4,16 +4,23 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// Names of the local functions that look numbers up in sets' tables. They take the
-// table's map, which an outer map has led to, and the number; the narrow one, for
-// numbers of up to 64 bits, has it in r2, the wide one the upper half in r2 and
-// the lower one in r3. Both return 0, 1, or setBroken where the map is no table.
+// Names of the functions that look numbers up in sets' tables. They take the key of
+// the table in SetsMap and the number: the narrow one, for numbers of up to 64
+// bits, has it in r2, the wide one the upper half in r2 and the lower one in r3.
+// Both return 0, 1, or setBroken where there is no table.
+//
+// On Linux they are global functions, which the verifier takes once and not for each
+// call.
 const (
 	narrowLookup = "hopgate_in_set"
 	wideLookup   = "hopgate_in_wide_set"
 
 	setBroken = 2
 )
+
+// globalFunctions are the local functions that are no static ones, by name, with
+// the number of their arguments.
+var globalFunctions = map[string]int{narrowLookup: 2, wideLookup: 3}
 
 // Registers of a lookup. In r0 is a pointer to the block at hand.
 const (
@@ -38,19 +45,19 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	l := &setLookup{function: &function{target: target}, wide: name == wideLookup}
 	l.member = l.straight(noBlock, asm.Mov.Reg(asm.R0, regRank), asm.And.Imm(asm.R0, 1))
 	l.broken = l.straight(noBlock, asm.Mov.Imm(asm.R0, setBroken))
-	depth, start := narrowDepth, asm.Instructions{asm.Mov.Reg(regBlocks, asm.R1)}
+	depth, number := narrowDepth, asm.Instructions{asm.Mov.Reg(regLow, asm.R2)}
 	if l.wide {
-		depth = wideDepth
-		start = append(start, asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3))
-	} else {
-		start = append(start, asm.Mov.Reg(regLow, asm.R2))
+		depth, number = wideDepth, asm.Instructions{asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3)}
 	}
 	node := l.broken
 	for range depth {
-		node = l.find(l.node(node))
+		node = l.find(l.node(node), asm.Mov.Reg(asm.R1, regBlocks))
 	}
-	start = append(start, asm.Mov.Imm(asm.R1, 0))
-	code, err := assemble(l.blocks, l.straight(l.find(l.header(node)), start...))
+	header := l.straight(l.find(l.header(node), asm.Mov.Reg(asm.R1, regBlocks)),
+		asm.Mov.Reg(regBlocks, asm.R0),
+		asm.Mov.Imm(asm.R1, 0))
+	start := l.straight(l.find(header, loadMap(asm.R1, SetsMap)), number...)
+	code, err := assemble(l.blocks, start)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +65,11 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	return code, nil
 }
 
-// find finds the block whose number is in r1.
-func (l *setLookup) find(next blockID) blockID {
+// find looks the key in r1 up in the map that an instruction puts there.
+func (l *setLookup) find(next blockID, in asm.Instruction) blockID {
 	return l.branch(asm.JEq, asm.R0, 0, l.broken, next,
 		asm.StoreMem(regStack, -4, asm.R1, asm.Word),
-		asm.Mov.Reg(asm.R1, regBlocks),
+		in,
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, -4),
 		l.target.call(helperMapLookup))
@@ -87,10 +94,10 @@ func (l *setLookup) header(node blockID) blockID {
 // on to the next node. For once, that is arithmetic instead of comparisons: the top
 // bit of a lane becomes 1 if the node's digit is not above the number's.
 func (l *setLookup) node(next blockID) blockID {
-	kid := l.straight(next, asm.Add.Reg(asm.R1, regRank))
-	leaf := l.straight(l.member, asm.Add.Reg(regRank, asm.R1))
-	ranked := l.branch(asm.JLT, asm.R1, 2, leaf, kid,
-		asm.LoadMem(asm.R1, asm.R0, nodeFirst, asm.Word))
+	kid := l.straight(next, asm.Mov.Reg(asm.R1, regRank))
+	ranked := l.branch(asm.JLT, asm.R1, 2, l.member, kid,
+		asm.LoadMem(asm.R1, asm.R0, nodeFirst, asm.Word),
+		asm.Add.Reg(regRank, asm.R1))
 	code := asm.Instructions{
 		asm.Mul.Reg(regDigit, regOnes),
 		asm.Mov.Reg(asm.R1, regOnes),

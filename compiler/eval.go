@@ -101,13 +101,17 @@ func EvalCond(c Cond, r *Request) Truth {
 	case All:
 		t := True
 		for _, x := range c {
-			t = min(t, EvalCond(x, r))
+			if t = min(t, EvalCond(x, r)); t == False {
+				break
+			}
 		}
 		return t
 	case Any:
 		t := False
 		for _, x := range c {
-			t = max(t, EvalCond(x, r))
+			if t = max(t, EvalCond(x, r)); t == True {
+				break
+			}
 		}
 		return t
 	case Not:

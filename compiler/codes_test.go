@@ -36,7 +36,7 @@ func TestCodeExamples(t *testing.T) {
 			case "no-hard-permit":
 				find = lintFindings(compiler.LintOptions{NoHardPermit: true})
 			case "lint-limit":
-				t.Skip("it takes a policy of thousands of rules: TestLintIsBounded")
+				t.Skip("it takes a policy of thousands of rules, see TestLintIsBounded")
 			default:
 				if lints[code.Name] {
 					find = lintFindings(compiler.LintOptions{})

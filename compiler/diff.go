@@ -51,9 +51,9 @@ type Outcome struct {
 // Limits of a comparison: steps for one pair of rules and for all, and regions and
 // pairs that are listed.
 const (
-	diffPairSteps = 1 << 18
-	diffSteps     = 1 << 24
-	maxRegions    = 100
+	diffPairSteps = 1 << 20
+	diffSteps     = 1 << 25
+	maxRegions    = 40
 	maxPairs      = 1000
 )
 
@@ -65,7 +65,7 @@ func Diff(older, newer *Policy, opts *DiffOptions) (*Comparison, error) {
 	if older.Hook != newer.Hook {
 		return nil, errors.New("the policies are for different hooks: there is nothing to compare")
 	}
-	c := &comparer{old: older.Enforced(), new: newer.Enforced(), opts: *opts, steps: diffSteps}
+	c := &comparer{old: older.Enforced(), new: newer.Enforced(), opts: *opts, steps: diffSteps, tidying: simplifyAllSteps}
 	// Audit is judged as enforced, and all the same a difference of effect.
 	c.outcomes = [2][]Outcome{outcomes(older), outcomes(newer)}
 	for i := range c.families {
@@ -88,7 +88,8 @@ type comparer struct {
 	families  [2]familyComparison
 	pairs     map[[2]int]*pairRegions
 	order     [][2]int
-	steps     int
+	steps     int // left
+	tidying   int // steps left to make regions simple
 	undecided bool
 }
 
@@ -194,8 +195,8 @@ func (c *comparer) decidedBy(family int, r region, side, rule int, wanted func(o
 		others := f.rules[1-side]
 		var otherBefore []*obstacle
 		for other := range others {
-			rel, _, _ := others[other].look(r)
-			if find.steps--; find.steps < 0 {
+			rel, _, _ := find.look(&others[other], r)
+			if find.gaveUp() {
 				return true
 			}
 			if rel == outside {
@@ -234,8 +235,7 @@ func sided(side, rule, other int) (older, newer int) {
 func meeting(find *search, r region, rules []formula) []*obstacle {
 	var list []*obstacle
 	for i := range rules {
-		find.steps--
-		if rel, _, _ := rules[i].look(r); rel != outside {
+		if rel, _, _ := find.look(&rules[i], r); rel != outside {
 			list = append(list, &obstacle{formula: &rules[i], rule: i, used: rel == covers})
 		}
 	}

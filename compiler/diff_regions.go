@@ -7,11 +7,12 @@ func (c *comparer) where(p *pairRegions) []Cond {
 	var areas []area
 	for i := range c.families {
 		f := &c.families[i]
-		find := c.search(f)
+		find := &search{space: f.space, steps: min(c.tidying, simplifySteps)}
+		budget := find.steps
 		for _, r := range find.simplify(p.regions[i]) {
 			areas = append(areas, f.area(r))
 		}
-		c.steps = max(0, c.steps-(min(c.steps, diffPairSteps)-max(0, find.steps)))
+		c.tidying -= budget - max(0, find.steps)
 	}
 	var conds []Cond
 	for _, a := range joinFamilies(areas) {
@@ -19,6 +20,12 @@ func (c *comparer) where(p *pairRegions) []Cond {
 	}
 	return conds
 }
+
+// Steps that it may take to make regions simple: those of a pair, and all.
+const (
+	simplifySteps    = 1 << 17
+	simplifyAllSteps = 1 << 23
+)
 
 // simplify covers the same with fewer and wider regions. Short of steps, it leaves
 // them as they are.
@@ -117,13 +124,13 @@ func (s *space) product(r region) formula {
 	var parts []formula
 	for v, values := range r {
 		if !slices.Equal(values, s.whole[v]) {
-			parts = append(parts, formula{shape: literal, v: int32(v), ranges: values})
+			parts = append(parts, formula{shape: literal, v: int32(v), ranges: values, size: 1})
 		}
 	}
 	if len(parts) == 1 {
 		return parts[0]
 	}
-	return formula{shape: allOf, parts: parts}
+	return formula{shape: allOf, parts: parts, size: len(parts)}
 }
 
 // area is a region of one or both families: the variables that do not have all

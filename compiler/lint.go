@@ -17,8 +17,8 @@ type LintOptions struct {
 
 // Steps that a search may take: for one question, and for all of a policy.
 const (
-	lintQuestion = 1 << 19
-	lintTotal    = 1 << 24
+	lintQuestion = 1 << 20
+	lintTotal    = 1 << 26
 )
 
 // Lint finds what is doubtful in a policy: rules that never decide or change
@@ -42,6 +42,7 @@ func Lint(p *Policy, opts *LintOptions) lang.Diagnostics {
 	l.tests()
 	l.habits()
 	l.comments()
+	l.limit()
 	return Unsilenced(l.diags.Sort())
 }
 
@@ -52,6 +53,7 @@ type linter struct {
 	spaces [2]ruleSpace
 	steps  int    // left for the policy
 	gone   []bool // rules reported as of no effect
+	open   []int  // rules about which a question was not answered
 	diags  lang.Diagnostics
 }
 
@@ -97,8 +99,12 @@ func (l *linter) holds(c Cond, maybe, negated bool) lintAnswer {
 	})
 }
 
-// real reports whether there is a connection in the region.
+// real reports whether there is a connection in the region, as there is in any where
+// no set and no interface is free.
 func (s *space) real(r region) bool {
+	if !slices.ContainsFunc(s.vars, func(v Var) bool { return v.Set != nil || v.Interface != nil }) {
+		return true
+	}
 	_, ok := s.witness(r, false)
 	return ok
 }
@@ -109,11 +115,16 @@ func (l *linter) conditions() {
 		r := &l.policy.Rules[i]
 		switch all, ok := r.Cond.(All); {
 		case ok && len(all) == 0:
-		case l.holds(r.Cond, l.policy.matchesUnknown(r.Verdict), false) == no:
-			l.gone[i] = true
-			l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
 		default:
-			l.condition(r, r.Cond)
+			switch l.holds(r.Cond, l.policy.matchesUnknown(r.Verdict), false) {
+			case no:
+				l.gone[i] = true
+				l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
+			case yes:
+				l.condition(r, r.Cond)
+			case unknown:
+				l.open = append(l.open, i)
+			}
 		}
 	}
 }

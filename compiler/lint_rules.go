@@ -37,8 +37,8 @@ func (s *ruleSpace) decides(find *search, f *formula, part func(rule int) part, 
 			if p == ignored {
 				continue
 			}
-			rel, _, _ := s.rules[i].look(r)
-			if find.steps--; find.steps < 0 {
+			rel, _, _ := find.look(&s.rules[i], r)
+			if find.gaveUp() {
 				return false
 			}
 			switch {
@@ -113,7 +113,7 @@ func (l *linter) shadowed(rule int) {
 	used := make([]bool, len(l.policy.Rules))
 	switch l.reached(rule, l.before(rule), used) {
 	case unknown:
-		l.limit(r, "is shadowed")
+		l.open = append(l.open, rule)
 		return
 	case yes:
 		return
@@ -189,8 +189,14 @@ func (l *linter) notes(d *lang.Diagnostic, rules []int, does string) {
 	}
 }
 
-func (l *linter) limit(r *Rule, what string) {
-	l.report(lang.Info, r.Span, codeLintLimit, "", "whether rule `%s` %s was not found out within the limit of steps", r.ID, what)
+// limit says for which rules a question was too long to answer.
+func (l *linter) limit() {
+	if len(l.open) == 0 {
+		return
+	}
+	slices.Sort(l.open)
+	l.open = slices.Compact(l.open)
+	l.report(lang.Info, l.policy.Rules[l.open[0]].Span, codeLintLimit, "", "whether %s decide anything, and change anything, was not found out within the limit of steps", l.names(l.open))
 }
 
 // effect is what a decision does.
@@ -227,7 +233,7 @@ func (l *linter) redundant(rule int) {
 	})
 	switch found {
 	case unknown:
-		l.limit(&p.Rules[rule], "is redundant")
+		l.open = append(l.open, rule)
 		return
 	case yes:
 		return
@@ -300,7 +306,7 @@ func (l *linter) partlyShadowed() {
 			}
 			l.notes(d, list, "matches first")
 		} else if limited {
-			l.limit(&p.Rules[j], "is partly shadowed")
+			l.open = append(l.open, j)
 		}
 	}
 }
@@ -315,8 +321,7 @@ func (s *ruleSpace) takers(find *search, p *Policy, j int, takes []bool) {
 			if p.Rules[i].Audit {
 				continue
 			}
-			rel, _, _ := s.rules[i].look(r)
-			find.steps--
+			rel, _, _ := find.look(&s.rules[i], r)
 			if rel == outside {
 				continue
 			}

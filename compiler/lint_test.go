@@ -2,8 +2,11 @@ package compiler_test
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,4 +62,29 @@ func TestAllowComments(t *testing.T) {
 			require.ElementsMatch(t, test.want, got)
 		})
 	}
+}
+
+// However large a policy, lint ends, and says what it left open.
+func TestLintIsBounded(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	var b strings.Builder
+	b.WriteString("policy p {\n  default deny\n")
+	span := func() string {
+		a, z := rng.IntN(65536), rng.IntN(65536)
+		return fmt.Sprintf("%d-%d", min(a, z), max(a, z))
+	}
+	for i := range 6000 {
+		fmt.Fprintf(&b, "  rule r%d: %s if remote_port in %s and local_port in %s and sub_interface in %s and compartment in %s\n",
+			i, [...]string{"allow", "deny"}[i%2], span(), span(), span(), span())
+	}
+	b.WriteString("}\n")
+	found := compiler.Lint(check(t, b.String()), nil)
+	limits := 0
+	for _, d := range found {
+		if d.Code == "lint-limit" {
+			require.Equal(t, lang.Info, d.Severity)
+			limits++
+		}
+	}
+	require.Equal(t, 1, limits)
 }

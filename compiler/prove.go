@@ -25,7 +25,7 @@ type Counterexample struct {
 }
 
 // ProofSteps is how many steps the search for one counterexample may take.
-const ProofSteps = 1 << 23
+const ProofSteps = 1 << 24
 
 // Prove decides every assert of the policy, judged as if it were enforced. An assert
 // is on the safe side: where its condition is unknown, `never allow` and `always

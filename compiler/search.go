@@ -10,6 +10,12 @@ type search struct {
 // gaveUp reports whether the search ended for want of steps.
 func (s *search) gaveUp() bool { return s.steps < 0 }
 
+// look is formula.look, at the cost of a step for each literal.
+func (s *search) look(f *formula, r region) (rel relation, n int, undecided *formula) {
+	s.steps -= 1 + f.size
+	return f.look(r)
+}
+
 // obstacle is a formula that takes its part out of a region.
 type obstacle struct {
 	*formula
@@ -21,10 +27,10 @@ type obstacle struct {
 // regions and calls then with each, until it says true; so does within. The region
 // passed is r itself, narrowed for the time of the call.
 func (s *search) within(r region, f *formula, then func() bool) bool {
-	if s.steps--; s.steps < 0 {
+	rel, _, lit := s.look(f, r)
+	if s.gaveUp() {
 		return false
 	}
-	rel, _, lit := f.look(r)
 	switch rel {
 	case outside:
 		return false
@@ -79,8 +85,7 @@ func (s *search) uncovered(r region, obstacles []*obstacle, then func() bool) bo
 		changed = false
 		rest := make([]*obstacle, 0, len(left))
 		for _, o := range left {
-			rel, n, lit := o.look(r)
-			s.steps--
+			rel, n, lit := s.look(o.formula, r)
 			switch {
 			case rel == outside:
 			case rel == covers:
@@ -130,8 +135,7 @@ func (s *search) survey(r region, obstacles []*obstacle) (left []*obstacle, next
 	left = make([]*obstacle, 0, len(obstacles))
 	fewest := 0
 	for _, o := range obstacles {
-		rel, n, _ := o.look(r)
-		s.steps--
+		rel, n, _ := s.look(o.formula, r)
 		switch rel {
 		case covers:
 			o.used = true

@@ -69,6 +69,7 @@ type formula struct {
 	v      int32   // of a literal
 	ranges []Range // of a literal: neither empty nor all the variable's values
 	parts  []formula
+	size   int // literals
 }
 
 type shape uint8
@@ -172,7 +173,7 @@ func (s *space) literal(v Var, ranges []Range, negated bool) formula {
 	case slices.Equal(ranges, s.whole[i]):
 		return always
 	}
-	return formula{shape: literal, v: i, ranges: ranges}
+	return formula{shape: literal, v: i, ranges: ranges, size: 1}
 }
 
 func (s *space) join(op shape, parts []Cond, maybe, negated bool) formula {
@@ -234,7 +235,11 @@ func (s *space) combine(op shape, parts []formula) formula {
 	if len(list) == 1 {
 		return list[0]
 	}
-	return formula{shape: op, parts: list}
+	f := formula{shape: op, parts: list}
+	for i := range list {
+		f.size += list[i].size
+	}
+	return f
 }
 
 // look says how the formula stands in a region; where that is `partly`, also how

@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// analysed are the policies of a thousand rules that the analyses are measured on.
+func analysed(b *testing.B, each func(b *testing.B, p *compiler.Policy)) {
+	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000"} {
+		p := classBench(b, name)
+		b.Run(name, func(b *testing.B) { each(b, p) })
+	}
+}
+
+func BenchmarkLint(b *testing.B) {
+	analysed(b, func(b *testing.B, p *compiler.Policy) {
+		for b.Loop() {
+			b.ReportMetric(float64(len(compiler.Lint(p, nil))), "findings")
+		}
+	})
+}
+
+func BenchmarkLintPedantic(b *testing.B) {
+	analysed(b, func(b *testing.B, p *compiler.Policy) {
+		for b.Loop() {
+			b.ReportMetric(float64(len(compiler.Lint(p, &compiler.LintOptions{Pedantic: true}))), "findings")
+		}
+	})
+}
+
+// BenchmarkProve decides a claim that fails, one that has a reason to hold, and one
+// about every rule.
+func BenchmarkProve(b *testing.B) {
+	analysed(b, func(b *testing.B, p *compiler.Policy) {
+		q := *p
+		for _, text := range []string{"allow if remote_port == 23", "deny if remote_port == 80 and local_port == 80 and protocol == gre", "allow hard"} {
+			a, err := lang.ParseClaim("claim", false, []byte(text))
+			require.NoError(b, err)
+			checked, err := compiler.Check(&lang.File{Default: &lang.VerdictWord{}}, &compiler.Options{Asserts: []*lang.Assert{a}})
+			require.NoError(b, err)
+			q.Asserts = append(q.Asserts, checked.Asserts...)
+		}
+		for b.Loop() {
+			undecided := 0
+			for _, proof := range compiler.Prove(&q) {
+				if proof.Undecided() {
+					undecided++
+				}
+			}
+			b.ReportMetric(float64(undecided), "undecided")
+		}
+	})
+}
+
+func BenchmarkDiff(b *testing.B) {
+	for _, change := range []struct {
+		name string
+		make func(p *compiler.Policy)
+	}{
+		{"none", func(*compiler.Policy) {}},
+		{"one-verdict", func(p *compiler.Policy) { p.Rules[len(p.Rules)/2].Verdict = lang.AllowHard }},
+		{"moved", func(p *compiler.Policy) {
+			n := len(p.Rules)
+			p.Rules = slices.Insert(slices.Delete(slices.Clone(p.Rules), n/2, n/2+1), 0, p.Rules[n/2])
+		}},
+		{"default", func(p *compiler.Policy) { p.Default = lang.Deny }},
+		{"all-verdicts", func(p *compiler.Policy) {
+			for i := range p.Rules {
+				p.Rules[i].Verdict = lang.Allow - p.Rules[i].Verdict
+			}
+		}},
+	} {
+		b.Run(change.name, func(b *testing.B) {
+			analysed(b, func(b *testing.B, p *compiler.Policy) {
+				q := *p
+				q.Rules = slices.Clone(p.Rules)
+				change.make(&q)
+				for b.Loop() {
+					c, err := compiler.Diff(p, &q, nil)
+					require.NoError(b, err)
+					b.ReportMetric(float64(len(c.Differences)), "pairs")
+					b.ReportMetric(map[bool]float64{true: 1}[c.Undecided], "undecided")
+				}
+			})
+		})
+	}
+}

@@ -75,7 +75,7 @@ func clearHigh(v *value) { copy(v.bytes[4:], []symbol{0, 0, 0, 0}) }
 func swap(a *value, in *instruction) (value, bool) {
 	n := int(in.imm) / 8
 	toBig := in.code&sourceRegister != 0 || in.code&7 == classALU64 // htobe on a little-endian machine, or bswap
-	if n != 2 && n != 4 && n != 8 || in.code&7 == classALU64 && in.code&sourceRegister != 0 {
+	if in.imm != 16 && in.imm != 32 && in.imm != 64 || in.code&7 == classALU64 && in.code&sourceRegister != 0 {
 		return value{}, false
 	}
 	v := constant(0)

@@ -159,6 +159,9 @@ func arithmetic(ins *asm.Instruction, a, b number, width int) (number, bool) {
 			n = anyNumber
 		}
 	case asm.Swap:
+		if ins.Constant != 16 && ins.Constant != 32 && ins.Constant != 64 {
+			return number{}, false
+		}
 		return swap(a, int(ins.Constant)), true
 	default:
 		return number{}, false

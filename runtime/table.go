@@ -79,15 +79,27 @@ func (i *Instance) LoadTable(t *codegen.Table) error {
 	if err != nil {
 		return err
 	}
+	i.mu.Lock() // counters and rules change with the table
+	defer i.mu.Unlock()
 	if err := LoadTable(maps, t); err != nil {
 		return err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	program := *i.program
 	program.Policy, program.Rules = t.Policy, t.Rules
 	i.program, i.hook = &program, t.Hook
 	i.counters = counters{values: maps.(instanceTables).inner(t.Hook), from: codegen.TableCounters, seen: make([]uint64, len(t.Rules))}
+	return nil
+}
+
+// JudgeBy makes Eval judge by the policy of a hook, of an engine that has entry points
+// for both; an error for another program.
+func (i *Instance) JudgeBy(hook compiler.Hook) error {
+	if _, err := i.TableMaps(); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.hook = hook
 	return nil
 }
 

@@ -1,0 +1,170 @@
+package tests
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+)
+
+// emptyEngine is an engine in process that has no policy.
+func emptyEngine(t testing.TB) *runtime.Instance {
+	program, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	i, err := runtime.Load(program)
+	require.NoError(t, err)
+	return i
+}
+
+func randomPolicy(t testing.TB, seed uint64, opts gen.Options) *compiler.Policy {
+	return check(t, "random.hop", gen.Policy(rand.New(rand.NewPCG(seed, 4)), opts))
+}
+
+// TestNoTable: an engine without a policy, and one with a table of another layout,
+// denies.
+func TestNoTable(t *testing.T) {
+	i := emptyEngine(t)
+	p := check(t, "p.hop", "policy p {\n default allow\n}\n")
+	r := compiler.NoContext()
+	d, err := i.Eval(&r)
+	require.NoError(t, err)
+	require.Equal(t, lang.Deny, d.Verdict)
+
+	maps, err := i.TableMaps()
+	require.NoError(t, err)
+	_, _, err = runtime.ReadTable(maps, compiler.Connect)
+	require.ErrorIs(t, err, runtime.ErrNoTable)
+	value, err := table(t, p).Value(1)
+	require.NoError(t, err)
+	for _, at := range []int{0, 4} { // magic, version
+		value[at]++
+		require.NoError(t, maps.Switch(compiler.Connect, value))
+		d, err = i.Eval(&r)
+		require.NoError(t, err)
+		require.Equal(t, lang.Deny, d.Verdict)
+		value[at]--
+	}
+	require.NoError(t, maps.Switch(compiler.Connect, value))
+	d, err = i.Eval(&r)
+	require.NoError(t, err)
+	require.Equal(t, lang.Allow, d.Verdict)
+}
+
+// TestHalfWrittenTable: as long as some nodes are missing, a decision is the
+// policy's or deny.
+func TestHalfWrittenTable(t *testing.T) {
+	const firstNode, nodeSize = 896, 16 // docs/table-form.md
+	for seed := range uint64(20) {
+		p := randomPolicy(t, seed, gen.Options{})
+		rng := rand.New(rand.NewPCG(seed, 5))
+		i := emptyEngine(t)
+		maps, err := i.TableMaps()
+		require.NoError(t, err)
+		whole := table(t, p)
+		random := gen.NewRequests(p)
+		for range 20 {
+			value, err := whole.Value(1)
+			require.NoError(t, err)
+			from := firstNode + nodeSize*rng.IntN(whole.Nodes()+1)
+			to := min(from+nodeSize*(1+rng.IntN(8)), firstNode+nodeSize*whole.Nodes())
+			clear(value[from:max(from, to)])
+			require.NoError(t, maps.Switch(p.Hook, value))
+			require.NoError(t, i.JudgeBy(p.Hook))
+			for range 100 {
+				r := random.Random(rng)
+				got, err := i.Eval(&r)
+				require.NoError(t, err)
+				if want := p.Eval(&r); got.Verdict != lang.Deny {
+					require.Equal(t, want.Verdict, got.Verdict, "%+v", r)
+				}
+			}
+		}
+	}
+}
+
+// FuzzTable gives the engine any bytes for a table: it answers, and never faults.
+func FuzzTable(f *testing.F) {
+	p := randomPolicy(f, 1, gen.Options{Events: true, Dynamic: true})
+	good, err := table(f, p).Value(1)
+	require.NoError(f, err)
+	f.Add(good[:4096], uint64(1))
+	f.Add([]byte{}, uint64(2))
+	engine := emptyEngine(f)
+	maps, err := engine.TableMaps()
+	require.NoError(f, err)
+	random := gen.NewRequests(p)
+	f.Fuzz(func(t *testing.T, data []byte, seed uint64) {
+		value := make([]byte, codegen.TableValueSize)
+		copy(value, data)
+		rng := rand.New(rand.NewPCG(seed, 6))
+		if seed%2 == 0 { // what comes after the header is anything
+			copy(value, good[:896])
+			for at := 896; at < 64<<10; at += 8 {
+				binary.LittleEndian.PutUint64(value[at:], rng.Uint64())
+			}
+			for range rng.IntN(8) {
+				value[8+rng.IntN(888)] = byte(rng.Uint32())
+			}
+		}
+		hook := compiler.Hook(seed / 2 % 2)
+		require.NoError(t, maps.Switch(hook, value))
+		require.NoError(t, engine.JudgeBy(hook))
+		for range 100 {
+			r := random.Random(rng)
+			_, err := engine.Eval(&r)
+			require.NoError(t, err)
+		}
+	})
+}
+
+// TestSwitchTables judges while policies are switched: every decision is wholly that of
+// the one or the other.
+func TestSwitchTables(t *testing.T) {
+	policies := [2]*compiler.Policy{}
+	for k := range policies {
+		seed := uint64(100 * k)
+		for policies[k] == nil || policies[k].Hook != compiler.Connect || len(policies[k].Rules) < 20 {
+			policies[k] = randomPolicy(t, seed, gen.Options{Dynamic: true, Rules: 100})
+			seed++
+		}
+	}
+	tables := [2]*codegen.Table{table(t, policies[0]), table(t, policies[1])}
+	i := emptyEngine(t)
+	require.NoError(t, i.LoadTable(tables[0]))
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	for g := range uint64(2) {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			rng := rand.New(rand.NewPCG(g, 7))
+			random := gen.NewRequests(policies[g])
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r := random.Random(rng)
+				got, err := i.Eval(&r)
+				if err != nil || got != policies[0].Eval(&r) && got != policies[1].Eval(&r) {
+					t.Errorf("%+v: %+v, %v", r, got, err)
+					return
+				}
+			}
+		}()
+	}
+	for k := range 300 {
+		require.NoError(t, i.LoadTable(tables[k%2]))
+	}
+	close(stop)
+	wait.Wait()
+}

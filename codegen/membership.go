@@ -28,8 +28,8 @@ func (b *body) membership(p point, n *compiler.Node) blockID {
 	number := SetKey(slices.Index(b.policy.Sets, n.Var.Set), ipv6)
 	code = append(code, asm.Mov.Imm(asm.R1, int32(number)), callLocal(lookup))
 
-	yes := b.branch(asm.JEq, asm.R0, 1, b.to(p, toNode(n.Kids[1])), b.broken)
-	return b.branch(asm.JEq, asm.R0, 0, b.to(p, toNode(n.Kids[0])), yes, code...)
+	found := b.branch(asm.JEq, asm.R0, 0, b.to(p, toNode(n.Kids[0])), b.to(p, toNode(n.Kids[1])))
+	return b.branch(asm.JEq, asm.R0, setBroken, b.broken, found, code...)
 }
 
 // withLookups adds the local functions that the code looks sets up with.

@@ -1,6 +1,7 @@
 package codegen
 
 import (
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
@@ -188,4 +189,23 @@ func (l *setLookup) frame(below, above, inside blockID) blockID {
 		jump:  jump{op: asm.JLT, wide: true, dst: regHigh, reg: true, src: asm.R4},
 		taken: below, next: difference,
 	})
+}
+
+// SetLookupCode gives the bytes of a function that programs for eBPF for Windows
+// look sets up with, as they stand in an object, and where in them the address of
+// SetsMap is put; false if there is no such function. It is for those who check
+// objects.
+func SetLookupCode(name string) (code []byte, at uint64, ok bool) {
+	if globalFunctions[name] == 0 {
+		return nil, 0, false
+	}
+	insns, err := lookupFunction(name, Windows)
+	if err != nil {
+		return nil, 0, false
+	}
+	f := placedFunction{name: name, local: true, instructions: insns}
+	if err := f.encode(&Program{Maps: []*ebpf.MapSpec{{Name: SetsMap}}}, nil); err != nil {
+		return nil, 0, false
+	}
+	return f.data, f.relocations[0].offset, true
 }

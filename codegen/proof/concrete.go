@@ -352,6 +352,9 @@ func (x *execution) count(s *state, in *instruction, t *trace) error {
 }
 
 func (x *execution) callHelper(s *state, in *instruction, t *trace) error {
+	if in.callee != "" && in.src == 1 {
+		return x.callMembership(s, in)
+	}
 	if in.src != 0 {
 		return x.strange("calls a function of its own")
 	}

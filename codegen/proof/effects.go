@@ -3,6 +3,7 @@ package proof
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 // jump decides a comparison, or forks; then done is set.
@@ -54,6 +55,13 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 		}
 		return found{}, false, nil
 	}
+	if left.isMember() && holds(op, 0, y, wide) == holds(op, 1, y, wide) {
+		*slot = at + 1
+		if holds(op, 0, y, wide) {
+			*slot = target
+		}
+		return found{}, false, nil
+	}
 	states := [2]*state{s, nil}
 	n, err := x.test(&left, op, y, wide)
 	if err != nil {
@@ -83,6 +91,12 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 func isConstant(v *value) bool {
 	_, ok := v.constant()
 	return ok
+}
+
+// isMember reports whether the value is 0 or 1, as a number is in a set.
+func (v *value) isMember() bool {
+	return v.kind == number && v.bytes[0] >= members && v.bytes[1] == 0 && v.bytes[2] == 0 && v.bytes[3] == 0 &&
+		v.bytes[4] == 0 && v.bytes[5] == 0 && v.bytes[6] == 0 && v.bytes[7] == 0
 }
 
 // replace puts what is known now of a looked-up value wherever it stands.
@@ -149,24 +163,10 @@ func (x *explorer) testNumber(v *value, in set, bytes int) (node, error) {
 	return n, nil
 }
 
-// lookedUp forks on whether an element was found. A set always has one, for the
-// whole line; if it has not, the program denies.
+// lookedUp forks on whether a counter was found.
 func (x *explorer) lookedUp(read *footprint, n node, slots [2]int, states [2]*state, id int32) (found, bool, error) {
 	l := &x.lookups[id]
 	info := x.maps[l.mapID]
-	if info.isSet {
-		missing, err := x.from(slots[1], states[1])
-		if err != nil {
-			return found{}, true, err
-		}
-		x.slot = slots[1]
-		if end := &x.graph.nodes[missing.node]; end.kind != exitNode || end.value != 0 {
-			return found{}, true, x.wrong("does not deny where a set was never filled")
-		}
-		f, err := x.after(read, slots[0], states[0])
-		f.read.then(&missing.read)
-		return f, true, err
-	}
 	// Counting is not worth a verdict: a counter that is missing changes nothing else.
 	key := uint64(0)
 	for i := info.key - 1; i >= 0; i-- {
@@ -223,6 +223,9 @@ func (x *explorer) atomic(read *footprint, slot int, s *state) (found, bool, err
 // call executes a helper.
 func (x *explorer) call(read *footprint, slot int, s *state) (f found, done bool, err error) {
 	in := &x.code[slot]
+	if in.callee != "" && in.src == 1 {
+		return found{}, false, x.callMembership(s, in)
+	}
 	if in.src != 0 || in.code&7 != classJump || in.code&sourceRegister != 0 {
 		return found{}, false, x.strange("calls a function of its own")
 	}
@@ -302,16 +305,75 @@ func (x *explorer) callLookup(s *state) error {
 		if n >= info.entries {
 			return x.wrong("counts rule %d, which is not there", n)
 		}
-	case !info.isSet:
+	default:
 		return x.strange("looks something up in map `%s`", info.name)
 	}
-	number, ok := x.known[l]
+	x.clobber(s, value{kind: toMaybe, id: x.lookup(l)})
+	return nil
+}
+
+// lookup numbers a lookup; the same ones alike.
+func (m *machine) lookup(l lookup) int32 {
+	number, ok := m.known[l]
 	if !ok {
-		number = int32(len(x.lookups))
-		x.known[l] = number
-		x.lookups = append(x.lookups, l)
+		number = int32(len(m.lookups))
+		m.known[l] = number
+		m.lookups = append(m.lookups, l)
 	}
-	x.clobber(s, value{kind: toMaybe, id: number})
+	return number
+}
+
+// callMembership executes a call of a function that looks sets up: r0 becomes 1 if
+// the number is in the set, else 0.
+func (m *machine) callMembership(s *state, in *instruction) error {
+	wide := in.callee == "hopgate_in_wide_set"
+	registers := []uint8{2}
+	if wide {
+		registers = []uint8{2, 3}
+	}
+	which, err := m.get(s, 1)
+	if err != nil {
+		return err
+	}
+	key, known := which.constant()
+	id := slices.IndexFunc(m.maps, func(i mapInfo) bool { return i.isSet && i.setKey == key })
+	if !known || id < 0 || (m.maps[id].key == 20) != wide {
+		return m.wrong("looks a number up in no set")
+	}
+	var data []symbol
+	for _, r := range registers {
+		v, err := m.get(s, r)
+		if err != nil {
+			return err
+		}
+		if v.kind != number {
+			return m.strange("looks up what is no number")
+		}
+		for i := 7; i >= 0; i-- {
+			data = append(data, v.bytes[i])
+		}
+	}
+	size := m.maps[id].key - 4
+	for _, b := range data[:len(data)-size] {
+		if b != 0 {
+			return m.wrong("looks up a number that is too large")
+		}
+	}
+	l := lookup{mapID: int32(id)}
+	l.key[0] = symbol(8 * size)
+	copy(l.key[4:], data[len(data)-size:])
+	if slices.ContainsFunc(l.key[:], func(b symbol) bool { return b == garbage || b == unset }) {
+		return m.wrong("looks up bytes that may be anything")
+	}
+	member := constant(0)
+	member.bytes[0] = members + symbol(m.lookup(l))
+	if m.member != nil {
+		member.bytes[0] = m.member(m.maps[id], l.key[:m.maps[id].key])
+	}
+	m.set(s, 0, member)
+	for r := uint8(1); r <= 5; r++ {
+		m.set(s, r, value{})
+	}
 	return nil
 }
 

@@ -119,6 +119,7 @@ type mapInfo struct {
 	key      int // bytes
 	entries  uint64
 	isSet    bool
+	setKey   uint64 // that leads to it in the map of the sets' tables
 	counters bool
 	events   bool
 }
@@ -218,16 +219,7 @@ func (m *machine) load(s *state, address *value, offset int64, n int) ([]symbol,
 		}
 		return s.stack[at : at+int64(n)], nil
 	case toValue:
-		l := &m.lookups[address.id]
-		if m.maps[l.mapID].isSet && at == 0 && n == 4 {
-			who := members + symbol(address.id)
-			if m.member != nil {
-				info := m.maps[l.mapID]
-				who = m.member(info, l.key[:info.key])
-			}
-			return []symbol{who, 0, 0, 0}, nil
-		}
-		return nil, m.strange("reads the value of map `%s`", m.maps[l.mapID].name)
+		return nil, m.strange("reads the value of map `%s`", m.maps[m.lookups[address.id].mapID].name)
 	}
 	return nil, m.wrong("reads memory through what may be no address")
 }

@@ -17,6 +17,7 @@ type instruction struct {
 	offset   int16
 	imm      int64
 	mapName  string // of a load that a relocation points at a map
+	callee   string // of a call that a relocation points at a function of the object
 }
 
 // function is an entry point of the object. Code is indexed by slot; the second
@@ -73,7 +74,7 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 			return nil, fmt.Errorf("more than one function")
 		}
 	}
-	names, err := mapNames(file, index, symbols)
+	names, err := references(file, index, symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +92,9 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 			return nil, fmt.Errorf("instruction %d is malformed", i)
 		}
 		if in.code != loadConstant {
+			if in.code == classJump|opCall {
+				in.callee = names[uint64(8*i)]
+			}
 			continue
 		}
 		if i+1 == len(code) || binary.LittleEndian.Uint32(data[8*i+8:]) != 0 || in.offset != 0 {
@@ -103,29 +107,85 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 	return code, nil
 }
 
-// mapNames gives the symbols that relocations of 64-bit constants refer to, by
-// offset in the section.
-func mapNames(file *elf.File, index int, symbols []elf.Symbol) (map[uint64]string, error) {
-	const relocation64 = 1 // R_BPF_64_64
+// references gives the symbols that relocations refer to, by offset in the section.
+func references(file *elf.File, index int, symbols []elf.Symbol) (map[uint64]string, error) {
+	const (
+		relocation64 = 1  // R_BPF_64_64: of a 64-bit constant
+		relocation32 = 10 // R_BPF_64_32: of a call
+	)
 	names := map[uint64]string{}
 	for _, r := range file.Sections {
 		if r.Type != elf.SHT_REL || int(r.Info) != index {
 			continue
+		}
+		code, err := file.Sections[index].Data()
+		if err != nil {
+			return nil, err
 		}
 		data, err := r.Data()
 		if err != nil {
 			return nil, err
 		}
 		for ; len(data) >= 16; data = data[16:] {
-			info := binary.LittleEndian.Uint64(data[8:])
+			at, info := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])
 			symbol := int(elf.R_SYM64(info)) - 1 // Symbols leaves out the null one
-			if elf.R_TYPE64(info) != relocation64 || symbol < 0 || symbol >= len(symbols) {
+			if at >= uint64(len(code)) || symbol < 0 || symbol >= len(symbols) {
+				return nil, fmt.Errorf("a relocation of nothing")
+			}
+			kind := uint32(relocation64)
+			if code[at] == classJump|opCall {
+				kind = relocation32
+			}
+			if elf.R_TYPE64(info) != kind {
 				return nil, fmt.Errorf("a relocation of another kind")
 			}
-			names[binary.LittleEndian.Uint64(data)] = symbols[symbol].Name
+			names[at] = symbols[symbol].Name
 		}
 	}
 	return names, nil
+}
+
+// checkLookup compares a function that the object calls with the one that looks sets
+// up.
+func checkLookup(object []byte, name string) error {
+	file, err := elf.NewFile(bytes.NewReader(object))
+	if err != nil {
+		return err
+	}
+	symbols, err := file.Symbols()
+	if err != nil {
+		return err
+	}
+	want, at, ok := codegen.SetLookupCode(name)
+	if !ok {
+		return &errWrong{reason: fmt.Sprintf("calls `%s`, which is not known", name)}
+	}
+	for _, s := range symbols {
+		if s.Name != name || int(s.Section) >= len(file.Sections) {
+			continue
+		}
+		data, err := file.Sections[s.Section].Data()
+		if err != nil {
+			return err
+		}
+		if s.Size != uint64(len(want)) || s.Value+s.Size > uint64(len(data)) || !bytes.Equal(data[s.Value:s.Value+s.Size], want) {
+			break
+		}
+		names, err := references(file, int(s.Section), symbols)
+		if err != nil {
+			return err
+		}
+		for offset, symbol := range names {
+			if offset >= s.Value && offset < s.Value+s.Size && (offset != s.Value+at || symbol != codegen.SetsMap) {
+				return &errWrong{reason: fmt.Sprintf("function `%s` refers to something else", name)}
+			}
+		}
+		if names[s.Value+at] == codegen.SetsMap {
+			return nil
+		}
+		break
+	}
+	return &errWrong{reason: fmt.Sprintf("function `%s` is not the one that looks sets up", name)}
 }
 
 // clean reports whether the fields that the instruction does not use are zero, as RFC

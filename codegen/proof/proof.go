@@ -72,6 +72,9 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	}
 	c.program = program
 	functions, err := readFunctions(object)
+	if err == nil {
+		err = checkLookups(functions, object)
+	}
 	if err != nil {
 		c.result.Status, c.result.Reason = Refuted, err.Error()
 	} else {
@@ -152,34 +155,53 @@ func (c *checker) readMaps() error {
 			if m.Type != ebpf.WindowsRingBuf {
 				return &errWrong{reason: "the events' map is no ring buffer"}
 			}
-		default:
-			if err := c.readSet(m); err != nil {
+		case m.Name == codegen.SetsMap:
+			if err := c.checkSetsMap(m); err != nil {
 				return err
 			}
-			info.isSet = true
+		default:
+			if err := c.readSet(m, &info); err != nil {
+				return err
+			}
 		}
 		c.maps = append(c.maps, info)
 	}
 	return nil
 }
 
-// readSet checks the map of a dynamic set.
-func (c *checker) readSet(m *ebpf.MapSpec) error {
-	for _, s := range c.policy.Sets {
+// readSet checks the table of a set.
+func (c *checker) readSet(m *ebpf.MapSpec, info *mapInfo) error {
+	for i, s := range c.policy.Sets {
 		for _, ipv6 := range []bool{false, true} {
-			if m.Name != codegen.SetMapName(s, ipv6) {
+			if m.Name != codegen.SetMapName(s, ipv6) || ipv6 && s.Field != compiler.RemoteAddress {
 				continue
 			}
-			if m.Type != ebpf.WindowsLPMTrie || m.ValueSize != 4 || m.KeySize > 20 || m.KeySize < 8 {
-				return &errWrong{reason: fmt.Sprintf("map `%s` is no trie of a set", m.Name)}
-			}
-			if err := checkContents(s, m); err != nil {
+			if err := checkContents(s, ipv6, m); err != nil {
 				return &errWrong{reason: fmt.Sprintf("map `%s` starts with %v", m.Name, err)}
 			}
+			info.isSet, info.key, info.setKey = true, tableKey(s, ipv6), uint64(codegen.SetKey(i, ipv6))
 			return nil
 		}
 	}
 	return fmt.Errorf("map `%s` is not known", m.Name)
+}
+
+// checkLookups checks the functions that the entry points call.
+func checkLookups(functions []*function, object []byte) error {
+	seen := map[string]bool{}
+	for _, f := range functions {
+		for i := range f.code {
+			name := f.code[i].callee
+			if name == "" || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if err := checkLookup(object, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func verdict(n uint64) lang.Verdict { return lang.Verdict(n) }

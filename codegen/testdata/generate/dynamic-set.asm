@@ -10,17 +10,17 @@ connect_authorization4:
        2:  r2 = be32 r2
        3:  r1 = 0
        4:  call hopgate_in_set
-       5:  if r0 == 0 goto +5 <L11>
-       6:  if r0 == 1 goto +2 <L9>
+       5:  if r0 == 2 goto +5 <L11>
+       6:  if r0 == 0 goto +2 <L9>
+; rule blocked: dynamic-set.hop:5:3
        7:  r0 = 0
        8:  exit
 L9:
-; rule blocked: dynamic-set.hop:5:3
-       9:  r0 = 0
+; rule default
+       9:  r0 = 1
       10:  exit
 L11:
-; rule default
-      11:  r0 = 1
+      11:  r0 = 0
       12:  exit
 
 ; section .text
@@ -563,8 +563,8 @@ L7:
       10:  r3 = be64 r3
       11:  r1 = 1
       12:  call hopgate_in_wide_set
-      13:  if r0 == 0 goto +3 <L17>
-      14:  if r0 != 1 goto +10 <L25>
+      13:  if r0 == 2 goto +15 <L29>
+      14:  if r0 == 0 goto +2 <L17>
 ; rule blocked: dynamic-set.hop:5:3
       15:  r0 = 0
       16:  exit
@@ -577,18 +577,17 @@ L19:
       20:  r2 = be32 r2
       21:  r1 = 0
       22:  call hopgate_in_set
-      23:  if r0 == 0 goto +5 <L29>
-      24:  if r0 == 1 goto +2 <L27>
-L25:
+      23:  if r0 == 2 goto +5 <L29>
+      24:  if r0 == 0 goto +2 <L27>
+; rule blocked: dynamic-set.hop:5:3
       25:  r0 = 0
       26:  exit
 L27:
-; rule blocked: dynamic-set.hop:5:3
-      27:  r0 = 0
+; rule default
+      27:  r0 = 1
       28:  exit
 L29:
-; rule default
-      29:  r0 = 1
+      29:  r0 = 0
       30:  exit
 
 ; section .text

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -22,12 +24,17 @@ decision of a rule that logs. With a COMMAND it is run inside, in a cgroup of it
 unless --cgroup names one, and the policy is in force as long as it runs. SIGHUP and
 changes of the policy's files load it again; a policy that has errors leaves the one
 before in force. Sockets that a process has made before it came into the cgroup, and
-AF_PACKET sockets, are not judged.`,
+AF_PACKET sockets, are not judged.
+
+On Windows the policy judges all processes. Interfaces that it names are looked up
+again when the host's change. A host that loads signed drivers only takes the engine
+(compile --form table) as --driver, and the policy as its table; docs/windows.md has
+the steps, and those for a service.`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
 	bind := bindFlag(cmd)
-	hook := choiceFlag(cmd, "hook", "where the policy is attached; auto is this host's own hook", "auto", "inprocess", "linux")
+	hook := choiceFlag(cmd, "hook", "where the policy is attached; auto is this host's own hook", "auto", "inprocess", "linux", "windows")
 	opts := kernelFlags(cmd)
 	cmd.RunE = run(func(args []string) error {
 		command := args[1:]
@@ -36,8 +43,11 @@ AF_PACKET sockets, are not judged.`,
 		}
 		opts.check = &compiler.Options{Bind: bind, BindAll: hook.value == "inprocess"}
 		opts.path, opts.command = args[0], command
-		if hook.value != "inprocess" {
+		if hook.value == "auto" || hook.value == runtime.GOOS {
 			return c.runKernel(opts, bind)
+		}
+		if hook.value != "inprocess" {
+			return fmt.Errorf("--hook %s needs a host of that system; --hook inprocess answers requests in this process", hook.value)
 		}
 		if len(command) > 0 {
 			return misuse{errors.New("--hook inprocess runs no command")}
@@ -65,6 +75,9 @@ type kernelOptions struct {
 	connectStage *choice
 	json         bool
 	verifierLog  bool
+	driver       string
+	form         *choice
+	service      bool
 
 	path    string
 	command []string
@@ -78,5 +91,8 @@ func kernelFlags(cmd *cobra.Command) *kernelOptions {
 	o.connectStage = choiceFlag(cmd, "connect-stage", "off leaves TCP connections to the packet stage: where nftables reroutes", "on", "off")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print decisions as JSON")
 	cmd.Flags().BoolVar(&o.verifierLog, "verifier-log", false, "print the kernel verifier's log when it refuses a program")
+	cmd.Flags().StringVar(&o.driver, "driver", "", "on Windows, load the signed driver `FILE`.sys")
+	cmd.Flags().BoolVar(&o.service, "service", false, "on Windows, run as a service, which the service control manager starts and stops")
+	o.form = choiceFlag(cmd, "form", "on Windows, the policy as a table for the engine, or as instructions; auto is a table with --driver", "auto", "code", "table")
 	return o
 }

@@ -11,18 +11,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
-	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
 )
 
 // runKernel puts a policy in force in the Linux kernel until a signal ends it, or
 // the command has ended.
 func (c *console) runKernel(o *kernelOptions, bind bindings) (err error) {
+	if o.driver != "" || o.form.value == "table" || o.service {
+		return misuse{errors.New("--driver, --form table and --service are for Windows")}
+	}
 	policy, program, err := c.kernelProgram(o)
 	if err != nil {
 		return err
@@ -161,19 +162,6 @@ func (o *kernelOptions) start(cgroup string) (<-chan error, error) {
 	return ended, nil
 }
 
-// explainRefusal prints the verifier's log if that was asked for.
-func (c *console) explainRefusal(o *kernelOptions, err error) error {
-	verifier := new(ebpf.VerifierError)
-	if errors.As(err, &verifier) {
-		if o.verifierLog {
-			fmt.Fprintln(c.err, strings.Join(verifier.Log, "\n"))
-		} else {
-			err = fmt.Errorf("%w (--verifier-log prints all that it says)", err)
-		}
-	}
-	return err
-}
-
 // warnOfReroutes names the nftables chains that may change routes behind the
 // connect stage's back.
 func (c *console) warnOfReroutes(o *kernelOptions) {
@@ -184,105 +172,17 @@ func (c *console) warnOfReroutes(o *kernelOptions) {
 	}
 }
 
-// decided is an event with the program that wrote it.
-type decided struct {
-	program *codegen.Program
-	codegen.Event
+// processName is what a process is called, "" where it is no more.
+func processName(pid uint32) string {
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(comm))
 }
 
-// eventLine is a decision as --json prints it.
-type eventLine struct {
-	answer
-	Process   uint32 `json:"process,omitempty"`
-	Command   string `json:"command,omitempty"`
-	Remote    string `json:"remote"`
-	Protocol  uint8  `json:"protocol"`
-	Interface string `json:"interface,omitempty"`
-}
-
-// printDecision prints a decision of a rule that logs.
-func (c *console) printDecision(o *kernelOptions, e decided) {
-	line := eventLine{
-		answer:   answer{Verdict: e.Verdict.String(), Rule: e.program.Rules[e.Rule].ID},
-		Process:  e.Process,
-		Remote:   e.Request.Remote.String(),
-		Protocol: e.Request.Protocol,
+// interfaceName is the name of a device, or its index where it is no more.
+func interfaceName(luid uint64) string {
+	index := int(luid >> 24 & 0xffffff)
+	if i, err := net.InterfaceByIndex(index); err == nil {
+		return i.Name
 	}
-	if e.Audit >= 0 {
-		line.Audit = e.program.Rules[e.Audit].ID
-	}
-	if e.Process != 0 {
-		if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", e.Process)); err == nil {
-			line.Command = strings.TrimSpace(string(comm))
-		}
-	}
-	if luid := e.Request.NextHop; luid != 0 {
-		index := int(luid >> 24 & 0xffffff)
-		line.Interface = fmt.Sprint(index)
-		if i, err := net.InterfaceByIndex(index); err == nil {
-			line.Interface = i.Name
-		}
-	}
-	if o.json {
-		_ = c.printJSONLine(line)
-	} else {
-		fmt.Fprintf(c.out, "%s: %s", line.text(), line.Remote)
-		if name, ok := map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}[line.Protocol]; ok {
-			fmt.Fprintf(c.out, "/%s", name)
-		} else {
-			fmt.Fprintf(c.out, "/%d", line.Protocol)
-		}
-		if line.Interface != "" {
-			fmt.Fprintf(c.out, " by %s", line.Interface)
-		}
-		if line.Process != 0 {
-			fmt.Fprintf(c.out, " from %s[%d]", line.Command, line.Process)
-		}
-		fmt.Fprintln(c.out)
-	}
-	_ = c.out.Flush()
-}
-
-// watched are the files a policy was read from, with when they were changed.
-type watched map[string]time.Time
-
-func filesOf(path string, policy *compiler.Policy) watched {
-	w := watched{path: {}}
-	add := func(s lang.Span) {
-		if s.Source != nil {
-			w[s.Source.Name] = time.Time{}
-		}
-	}
-	for i := range policy.Rules {
-		add(policy.Rules[i].Span)
-	}
-	for _, s := range policy.Sets {
-		add(s.Span)
-	}
-	return w.now()
-}
-
-func (w watched) now() watched {
-	for path := range w {
-		w[path] = changedAt(path)
-	}
-	return w
-}
-
-func (w watched) changed() bool {
-	for path, at := range w {
-		if now := changedAt(path); !now.IsZero() && now != at {
-			return true
-		}
-	}
-	return false
-}
-
-// changedAt is zero for a file that is not there, as while an editor replaces it.
-func changedAt(path string) time.Time {
-	info, err := os.Stat(path)
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime()
+	return fmt.Sprint(index)
 }

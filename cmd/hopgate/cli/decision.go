@@ -1,0 +1,62 @@
+//go:build linux || windows
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// decided is an event with the program that wrote it.
+type decided struct {
+	program *codegen.Program
+	codegen.Event
+}
+
+// eventLine is a decision as --json prints it.
+type eventLine struct {
+	answer
+	Process   uint32 `json:"process,omitempty"`
+	Command   string `json:"command,omitempty"`
+	Remote    string `json:"remote"`
+	Protocol  uint8  `json:"protocol"`
+	Interface string `json:"interface,omitempty"`
+}
+
+// printDecision prints a decision of a rule that logs.
+func (c *console) printDecision(o *kernelOptions, e decided) {
+	line := eventLine{
+		answer:   answer{Verdict: e.Verdict.String(), Rule: e.program.Rules[e.Rule].ID},
+		Process:  e.Process,
+		Remote:   e.Request.Remote.String(),
+		Protocol: e.Request.Protocol,
+	}
+	if e.Audit >= 0 {
+		line.Audit = e.program.Rules[e.Audit].ID
+	}
+	if e.Process != 0 {
+		line.Command = processName(e.Process)
+	}
+	if luid := e.Request.NextHop; luid != 0 {
+		line.Interface = interfaceName(luid)
+	}
+	if o.json {
+		_ = c.printJSONLine(line)
+	} else {
+		fmt.Fprintf(c.out, "%s: %s", line.text(), line.Remote)
+		if name, ok := map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}[line.Protocol]; ok {
+			fmt.Fprintf(c.out, "/%s", name)
+		} else {
+			fmt.Fprintf(c.out, "/%d", line.Protocol)
+		}
+		if line.Interface != "" {
+			fmt.Fprintf(c.out, " by %s", line.Interface)
+		}
+		if line.Process != 0 {
+			fmt.Fprintf(c.out, " from %s[%d]", line.Command, line.Process)
+		}
+		fmt.Fprintln(c.out)
+	}
+	_ = c.out.Flush()
+}

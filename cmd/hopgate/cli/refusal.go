@@ -1,0 +1,24 @@
+//go:build linux || windows
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+)
+
+// explainRefusal prints the verifier's log if that was asked for.
+func (c *console) explainRefusal(o *kernelOptions, err error) error {
+	verifier := new(ebpf.VerifierError)
+	if errors.As(err, &verifier) {
+		if o.verifierLog {
+			fmt.Fprintln(c.err, strings.Join(verifier.Log, "\n"))
+		} else {
+			err = fmt.Errorf("%w (--verifier-log prints all that it says)", err)
+		}
+	}
+	return err
+}

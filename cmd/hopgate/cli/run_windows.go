@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// runKernel puts a policy in force in eBPF for Windows until it is interrupted, or,
+// as a service, stopped.
+func (c *console) runKernel(o *kernelOptions, bind bindings) error {
+	switch {
+	case o.cgroup != "" || len(o.command) > 0:
+		return misuse{errors.New("Windows has no cgroups: the policy judges all processes; no --cgroup and no command")}
+	case o.connectStage.value == "off":
+		return misuse{errors.New("--connect-stage is for Linux")}
+	}
+	e := &enforcement{console: c, o: o, bind: bind, stop: make(chan struct{}), started: make(chan struct{})}
+	if o.service {
+		return e.runService()
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		close(e.stop)
+	}()
+	return e.run()
+}
+
+// enforcement is a policy in force on this host.
+type enforcement struct {
+	*console
+	o       *kernelOptions
+	bind    bindings
+	stop    chan struct{} // closed to end it
+	started chan struct{} // closed when the policy is in force
+
+	hook  *runtime.Kernel
+	found map[string]uint64 // LUIDs of the interfaces that are looked up
+	files watched
+}
+
+// run puts the policy in force, and again after each change of its files or of the
+// interfaces it names, until stop.
+func (e *enforcement) run() error {
+	policy, err := e.load()
+	if err != nil {
+		return err
+	}
+	if err := e.bind.check(policy); err != nil {
+		return err
+	}
+	events, problems := make(chan decided, 1024), make(chan error, 16)
+	var printing sync.WaitGroup
+	printing.Go(func() {
+		for event := range events {
+			e.printDecision(e.o, event)
+		}
+	})
+	defer printing.Wait()
+	defer close(events)
+	opts := &runtime.KernelOptions{
+		Driver: e.o.driver, Pin: e.o.pin,
+		Event:   func(p *codegen.Program, event *codegen.Event) { events <- decided{p, *event} },
+		Problem: func(err error) { problems <- err },
+	}
+	if err := e.attach(policy, opts); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.err, "hopgate: policy %s is in force on this host\n", policy.Name)
+	changed := make(chan struct{}, 1)
+	changes, err := runtime.FollowInterfaces(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return errors.Join(err, e.hook.Close())
+	}
+	close(e.started)
+	poll := time.NewTicker(500 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case err := <-problems:
+			fmt.Fprintf(e.err, "hopgate: %v\n", err)
+		case <-changed:
+			if e.interfacesChanged(policy) {
+				policy = e.reload(policy)
+			}
+		case <-poll.C:
+			if e.files.changed() {
+				e.files = e.files.now()
+				policy = e.reload(policy)
+			}
+		case <-e.stop:
+			return errors.Join(changes.Close(), e.hook.Close())
+		}
+	}
+}
+
+// load reads the policy and binds its interfaces to the host's, but for those that
+// are bound by hand.
+func (e *enforcement) load() (*compiler.Policy, error) {
+	policy, err := load(e.o.path, e.o.check)
+	if err != nil {
+		return nil, err
+	}
+	if e.found, err = runtime.FindInterfaces(e.unbound(policy)); err != nil {
+		return nil, err
+	}
+	if len(e.found) > 0 {
+		all := maps.Clone(e.found)
+		maps.Copy(all, e.bind)
+		if policy, err = load(e.o.path, &compiler.Options{Bind: all}); err != nil {
+			return nil, err
+		}
+	}
+	c := e.console
+	c.print(policy.Warnings)
+	for _, i := range e.unbound(policy) {
+		if e.found[i.Name] == 0 {
+			fmt.Fprintf(e.err, "hopgate: interface `%s`: there is no interface of %s `%s` now\n", i.Name, i.Kind, i.Value)
+		}
+	}
+	e.files = filesOf(e.o.path, policy)
+	return policy, nil
+}
+
+// unbound are the interfaces that the host is asked for.
+func (e *enforcement) unbound(policy *compiler.Policy) []*compiler.NamedInterface {
+	var unbound []*compiler.NamedInterface
+	for _, i := range policy.Interfaces {
+		if _, ok := e.bind[i.Name]; !ok {
+			unbound = append(unbound, i)
+		}
+	}
+	return unbound
+}
+
+func (e *enforcement) interfacesChanged(policy *compiler.Policy) bool {
+	found, err := runtime.FindInterfaces(e.unbound(policy))
+	if err != nil {
+		fmt.Fprintf(e.err, "hopgate: %v\n", err)
+	}
+	return err == nil && !maps.Equal(found, e.found)
+}
+
+// table reports whether the policy goes into the maps of an engine.
+func (e *enforcement) table() bool {
+	return e.o.form.value == "table" || e.o.form.value == "auto" && e.o.driver != ""
+}
+
+func (e *enforcement) attach(policy *compiler.Policy, opts *runtime.KernelOptions) error {
+	var program *codegen.Program
+	var err error
+	if e.table() {
+		if opts.Table, err = generateTable(policy, &codegen.Options{}); err == nil {
+			program, err = generateEngine(codegen.Windows)
+		}
+	} else {
+		program, _, err = generate(policy, &codegen.Options{})
+	}
+	if err != nil {
+		return err
+	}
+	if e.hook, err = runtime.AttachKernel(program, opts); err != nil {
+		return e.explainRefusal(e.o, err)
+	}
+	return nil
+}
+
+// reload puts the policy in force as its files and the host's interfaces are now; if
+// that fails the one before stays. It gives the one in force.
+func (e *enforcement) reload(before *compiler.Policy) *compiler.Policy {
+	found := e.found
+	policy, err := e.load()
+	if err == nil {
+		err = e.update(policy)
+	}
+	if err != nil {
+		e.found = found
+		e.report(err)
+		fmt.Fprintln(e.err, "hopgate: the policy before stays in force")
+		return before
+	}
+	fmt.Fprintf(e.err, "hopgate: policy %s is in force, loaded again\n", policy.Name)
+	return policy
+}
+
+func (e *enforcement) update(policy *compiler.Policy) error {
+	if e.table() {
+		table, err := generateTable(policy, &codegen.Options{})
+		if err != nil {
+			return err
+		}
+		return e.hook.LoadTable(table)
+	}
+	program, _, err := generate(policy, &codegen.Options{})
+	if err != nil {
+		return err
+	}
+	return e.hook.Update(program)
+}
+
+// processName is the file name of a process's program, "" where that cannot be
+// had.
+func processName(pid uint32) string {
+	process, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, pid)
+	if err != nil {
+		return ""
+	}
+	defer windows.CloseHandle(process)
+	var path [windows.MAX_LONG_PATH]uint16
+	size := uint32(len(path))
+	if windows.QueryFullProcessImageName(process, 0, &path[0], &size) != nil {
+		return ""
+	}
+	return strings.TrimSuffix(filepath.Base(windows.UTF16ToString(path[:size])), ".exe")
+}
+
+// interfaceName is the alias of an interface, or its LUID where it is no more.
+func interfaceName(luid uint64) string {
+	row := windows.MibIfRow2{InterfaceLuid: luid}
+	if windows.GetIfEntry2Ex(windows.MibIfEntryNormalWithoutStatistics, &row) != nil {
+		return fmt.Sprintf("%#016x", luid)
+	}
+	return windows.UTF16ToString(row.Alias[:])
+}

@@ -48,7 +48,7 @@ const (
 // Depths of the trees below the header: what lookups go down. The deepest trees
 // come from sets that are dense in places at many scales.
 const (
-	narrowDepth = 6
+	narrowDepth = 7
 	wideDepth   = 14
 )
 
@@ -367,7 +367,7 @@ func TableRanges(blocks []byte, ipv6 bool) (compiler.Field, []compiler.Range, er
 	if int(f) >= compiler.NumFields {
 		return 0, nil, errDamagedTable
 	}
-	r := setReader{setTable{blocks: blocks, wide: setKeyBytes(f, ipv6) == 16}}
+	r := setReader{setTable: setTable{blocks: blocks, wide: setKeyBytes(f, ipv6) == 16}}
 	top, _, last := r.frame(0)
 	for d := range uint64(last) + 1 {
 		if err := r.node(1+d, top.value(d), 1); err != nil {
@@ -379,7 +379,10 @@ func TableRanges(blocks []byte, ipv6 bool) (compiler.Field, []compiler.Range, er
 
 var errDamagedTable = errors.New("the table of the set is damaged")
 
-type setReader struct{ setTable }
+type setReader struct {
+	setTable
+	read int // nodes
+}
 
 func (r *setReader) frame(block uint64) (f frame, lanes int, first uint32) {
 	b := r.blocks[block*tableBlock:]
@@ -392,7 +395,8 @@ func (r *setReader) frame(block uint64) (f frame, lanes int, first uint32) {
 
 // node notes what the answers are from start on.
 func (r *setReader) node(block uint64, start compiler.Value, depth int) error {
-	if block >= uint64(len(r.blocks)/tableBlock) || depth > r.depth() {
+	r.read++ // none is there twice
+	if all := len(r.blocks) / tableBlock; block >= uint64(all) || depth > r.depth() || r.read > all {
 		return errDamagedTable
 	}
 	f, lanes, first := r.frame(block)

@@ -18,6 +18,9 @@ type CompileOptions struct {
 	// FreeInterfaces takes "is this $interface" as a free yes or no where an
 	// interface is unbound; without it that is an error.
 	FreeInterfaces bool
+	// TableRanges is how many ranges a test may have that becomes comparisons; those
+	// with more become lookups in tables. 0 is DefaultTableRanges, less is no limit.
+	TableRanges int
 }
 
 // Compile turns the policy into a diagram. The same policy gives the same diagram.
@@ -30,6 +33,12 @@ func Compile(p *Policy, opts *CompileOptions) (*Diagram, error) {
 		if err := unbound(p).Err(); err != nil {
 			return nil, err
 		}
+	}
+	switch {
+	case opts.TableRanges == 0:
+		p = p.WithTables(DefaultTableRanges)
+	case opts.TableRanges > 0:
+		p = p.WithTables(opts.TableRanges)
 	}
 	d := &Diagram{Policy: p}
 	var errs [2]error

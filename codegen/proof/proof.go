@@ -71,6 +71,9 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 		return nil, err
 	}
 	c.program = program
+	if len(program.Sets) > len(p.Sets) {
+		c.policy = p.WithTables(compiler.DefaultTableRanges)
+	}
 	functions, err := readFunctions(object)
 	if err == nil {
 		err = checkLookups(functions, object)

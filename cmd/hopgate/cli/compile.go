@@ -23,7 +23,10 @@ every policy, and the policy goes beside it with the extension .hgp.
 
 Every object is verified by the rules of eBPF for Windows and proved to be the policy
 before it is written. What could not be proved in time is tested, and compile says so;
---proof require refuses it. With --emit json the output is what is in the object.`,
+--proof require refuses it. With --emit json the output is what is in the object.
+
+With --emit svg or dot the output is a picture of how the policy decides, for a browser
+or for Graphviz; it needs no --bind.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: policyFiles,
 	}
@@ -31,7 +34,7 @@ before it is written. What could not be proved in time is tested, and compile sa
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
 	target := choiceFlag(cmd, "target", "the system the program is for", codegen.Windows.String(), codegen.Linux.String())
 	form := choiceFlag(cmd, "form", "the policy as instructions, or as a table for the engine that all policies share", "code", "table")
-	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm", "json")
+	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm", "json", "dot", "svg")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
 	proof := choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what was made on standard error")
@@ -45,6 +48,9 @@ before it is written. What could not be proved in time is tested, and compile sa
 			return err
 		}
 		c.print(policy.Warnings)
+		if emit.value == "dot" || emit.value == "svg" {
+			return c.drawPolicy(policy, *output, emit.value)
+		}
 		opts := &codegen.Options{NoCounters: *noCounters}
 		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
 			return err

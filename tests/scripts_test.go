@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "badfiles": badFiles, "badobjects": badObjects,
+			"exits": exits, "crlf": crlf, "badfiles": badFiles, "badobjects": badObjects,
 		},
 		Setup: func(env *testscript.Env) error {
 			examples, err := filepath.Abs("../examples")
@@ -59,6 +59,15 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if code != args[0] {
 		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
+
+// crlf is the script command `crlf FILE...`: it ends the files' lines as Windows
+// does.
+func crlf(ts *testscript.TestScript, neg bool, args []string) {
+	for _, file := range args {
+		text := strings.ReplaceAll(ts.ReadFile(file), "\n", "\r\n")
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte(text), 0o666))
 	}
 }
 

@@ -62,11 +62,31 @@ func (m *machine) compute(s *state, in *instruction) error {
 	} else {
 		v, ok = arithmetic(op, *a, b, wide)
 	}
+	if !ok && m.member == nil {
+		v, ok = unfollowed(a, &b), true
+	}
 	if !ok {
 		return m.odd("computes in a way that is not understood")
 	}
 	m.set(s, in.dst, v)
 	return nil
+}
+
+// unfollowed is the result of a computation that is not followed. It is not known
+// even as such if the operands are not.
+func unfollowed(operands ...*value) value {
+	v := value{kind: number}
+	for i := range v.bytes {
+		v.bytes[i] = opaque
+	}
+	for _, o := range operands {
+		for _, b := range o.bytes {
+			if b == garbage {
+				return anything()
+			}
+		}
+	}
+	return v
 }
 
 func clearHigh(v *value) { copy(v.bytes[4:], []symbol{0, 0, 0, 0}) }

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -262,13 +263,20 @@ func (p *part) avoids(b []set, bad func(answer) bool) error {
 		b, work = work[len(work)-1], work[:len(work)-1]
 		p.result.Boxes++
 		var tails []int32
-		p.result.Steps += p.runner.run(b, func(tail int32, _ []set) {
+		var suspect []set
+		p.result.Steps += p.runner.run(b, func(tail int32, reached []set) {
 			if bad(p.tails[tail]) {
 				tails = append(tails, tail)
+				suspect = slices.Clone(reached)
 			}
 		})
 		if len(tails) == 0 {
 			continue
+		}
+		if cuts == 0 {
+			if err := p.refute(suspect, answer{}); !errors.Is(err, errDoubt) {
+				return err
+			}
 		}
 		halves := p.runner.cut(tails, b)
 		if cuts++; len(halves) < 2 || cuts > maxCuts {
@@ -293,12 +301,18 @@ func (c *checker) outOfTime() error {
 // answer or to show that there is none.
 func (p *part) search(b []set, bad func(answer) bool) error {
 	left := maxPathSteps
-	return p.paths(p.graph.root, b, &left, func(a answer, reached []set) error {
-		if !bad(a) {
+	var doubt error
+	err := p.paths(p.graph.root, b, &left, func(a answer, reached []set) error {
+		if !bad(a) || doubt != nil && left%16 != 0 {
 			return nil
 		}
-		return p.refute(reached, a)
+		if err := p.refute(reached, a); !errors.Is(err, errDoubt) {
+			return err
+		}
+		doubt = errDoubt
+		return nil
 	})
+	return cmp.Or(err, doubt)
 }
 
 const maxPathSteps = 50_000

@@ -36,7 +36,13 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 				return found{}, false, errJoined(v.id)
 			}
 		}
-		return found{}, false, x.strange("compares what is not understood")
+		if left.kind != number || b.kind != number {
+			return found{}, false, x.strange("compares what is not understood")
+		}
+		other := *s
+		f, err = x.fork(read, node{kind: opaqueNode}, [2]int{target, at + 1}, [2]*state{s, &other})
+		f.tests = true
+		return f, true, err
 	}
 	if n, known := left.constant(); known {
 		*slot = at + 1
@@ -82,7 +88,7 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 	}
 	f, err = x.fork(read, n, slots, states)
 	f.tests = f.tests || n.space != joins
-	if n.space == fields && variable(n.v).network() || n.space == sets && x.networkKey(n.v) {
+	if n.kind == testNode && n.space == fields && variable(n.v).network() || n.space == sets && x.networkKey(n.v) {
 		f.network = true
 	}
 	return f, true, err
@@ -143,21 +149,21 @@ func (x *explorer) testNumber(v *value, in set, bytes int) (node, error) {
 			return node{}, x.wrong("tests bytes that may be anything")
 		}
 		if v.bytes[i] != first+symbol(i) {
-			return node{}, x.strange("tests bytes that do not belong together")
+			return node{kind: opaqueNode}, nil
 		}
 	}
 	n := node{kind: testNode, width: uint8(8 * bytes)}
 	n.in = in.and(set{{0, ones(uint(8 * bytes))}})
 	if first >= members {
 		if bytes > 1 {
-			return node{}, x.strange("tests bytes that do not belong together")
+			return node{kind: opaqueNode}, nil
 		}
 		n.space, n.v = sets, int32(first-members)
 		return n, nil
 	}
 	variable, significance, ok := first.isInput()
 	if !ok || significance+bytes > 8 {
-		return node{}, x.strange("tests bytes that do not belong together")
+		return node{kind: opaqueNode}, nil
 	}
 	n.v, n.shift = int32(variable), uint8(8*significance)
 	return n, nil
@@ -362,7 +368,7 @@ func (m *machine) callMembership(s *state, in *instruction) error {
 	l := lookup{mapID: int32(id)}
 	l.key[0] = symbol(8 * size)
 	copy(l.key[4:], data[len(data)-size:])
-	if slices.ContainsFunc(l.key[:], func(b symbol) bool { return b == garbage || b == unset }) {
+	if slices.ContainsFunc(l.key[:], func(b symbol) bool { return b == garbage || b == unset || b == opaque }) {
 		return m.wrong("looks up bytes that may be anything")
 	}
 	member := constant(0)

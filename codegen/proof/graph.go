@@ -36,6 +36,7 @@ const (
 	skipNode                   // counter value could not be found
 	eventNode                  // the event is written
 	setNode                    // variable becomes value, or that of another variable
+	opaqueNode                 // a test that is not followed: kids[0] or kids[1]
 	chooseNode                 // kids by the value of variable, those of values
 )
 
@@ -97,7 +98,7 @@ func (g *graph) sort() {
 			}
 			continue
 		}
-		n.tail = n.kind != testNode && n.kind != askNode && n.kind != chooseNode && n.kind != setNode
+		n.tail = n.kind != testNode && n.kind != askNode && n.kind != chooseNode && n.kind != setNode && n.kind != opaqueNode
 		for _, kid := range n.kids {
 			n.tail = n.tail && g.nodes[kid].tail
 		}

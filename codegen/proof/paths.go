@@ -1,6 +1,8 @@
 package proof
 
 import (
+	"cmp"
+	"errors"
 	"slices"
 	"time"
 )
@@ -16,13 +18,14 @@ func (p *part) byPaths(b []set) error {
 		rules[i] = int32(i)
 	}
 	w.answers()
-	return w.follow(p.graph.root, b, w.candidates(rules, b))
+	return cmp.Or(w.follow(p.graph.root, b, w.candidates(rules, b)), w.doubt)
 }
 
 type walk struct {
 	*part
-	left int
-	ends [][]answer // by node: the answers that it leads to, nil for more than a few
+	left  int
+	doubt error      // that a path was left undecided
+	ends  [][]answer // by node: the answers that it leads to, nil for more than a few
 }
 
 // candidates keeps the rules that can be the first to match in the box: those that
@@ -122,7 +125,7 @@ func (w *walk) follow(id int32, b []set, rules []int32) error {
 		if want[0] == ends[0] {
 			return nil
 		}
-		return w.refute(b, ends[0])
+		return w.differs(b, ends[0])
 	}
 	if len(ends) == 1 {
 		return w.divide(id, b, rules)
@@ -155,5 +158,17 @@ func (w *walk) divide(id int32, b []set, rules []int32) error {
 		}
 		return nil
 	}
-	return w.refute(b, w.ends[id][0])
+	return w.differs(b, w.ends[id][0])
+}
+
+// differs looks for a connection that shows a difference. Where it finds none, others
+// on other paths may.
+func (w *walk) differs(b []set, a answer) error {
+	err := w.refute(b, a)
+	if errors.Is(err, errDoubt) {
+		w.doubt = err
+		w.left -= 1000
+		return nil
+	}
+	return err
 }

@@ -73,7 +73,8 @@ const (
 	process           = inputs + 8*symbol(numFields) // eight bytes of process and thread id
 	garbage           = process + 8                  // a byte that may be anything
 	unset             = garbage + 1                  // a byte that was never written
-	members           = unset + 1                    // members + i is whether the key of lookup i is in its set, 0 or 1
+	opaque            = unset + 1                    // a byte of which it is not followed what it is
+	members           = opaque + 1                   // members + i is whether the key of lookup i is in its set, 0 or 1
 	endSymbols        = math.MaxUint16               // no symbol is above
 )
 

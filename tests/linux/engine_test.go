@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -159,13 +161,26 @@ func TestEgressAgrees(t *testing.T) {
 	}
 }
 
+// ownCgroup moves this process into a cgroup of its own, away from what sockets of
+// other tests may still send.
+func ownCgroup(t *testing.T) string {
+	path := filepath.Join(cgroup, "engine")
+	require.NoError(t, os.Mkdir(path, 0o755))
+	require.NoError(t, enter(path))
+	t.Cleanup(func() {
+		require.NoError(t, enter(cgroup))
+		require.NoError(t, os.Remove(path))
+	})
+	return path
+}
+
 // randomPolicy puts a random policy in force.
 func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64) (*compiler.Policy, *runtime.Kernel) {
 	opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
 	for {
 		p := check(t, gen.Policy(rng, opts), &compiler.Options{BindAll: true})
 		if p.Hook == compiler.Connect {
-			return p, attachPolicy(t, p, runtime.KernelOptions{})
+			return p, attachPolicy(t, p, runtime.KernelOptions{Cgroup: ownCgroup(t)})
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (k *Kernel) carryCounters(next *loaded) {
 			}
 		}
 	}
-	k.pinned.Policy, k.pinned.Rules = next.program.Policy, next.program.Rules
+	k.pinned.Policy, k.pinned.Rules, k.pinned.Sets = next.program.Policy, next.program.Rules, next.program.Sets
 	k.pinned.Generation++
 }
 

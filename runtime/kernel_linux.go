@@ -206,6 +206,7 @@ func (k *Kernel) Refresh() error {
 	if k.closed {
 		return ErrClosed
 	}
+	k.takeGeneration()
 	k.state.Generation++
 	return k.now.setState(&k.state)
 }
@@ -227,6 +228,7 @@ func (k *Kernel) refreshInterfaces() error {
 	}
 	// The new interfaces first: a decision by the old ones must not be remembered
 	// under the new generation.
+	k.takeGeneration()
 	k.state.Interfaces = found
 	err = errors.Join(err, k.now.setState(&k.state))
 	k.state.Generation++

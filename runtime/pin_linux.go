@@ -22,6 +22,7 @@ const programMap = "hopgate_program"
 type pinnedProgram struct {
 	Policy     string            `json:"policy"`
 	Rules      []codegen.Rule    `json:"rules"`
+	Sets       []codegen.Set     `json:"sets,omitempty"`
 	Generation int               `json:"generation"`
 	Carried    map[string]uint64 `json:"carried"` // decisions by rule id of the programs before
 }
@@ -119,6 +120,7 @@ func (k *Kernel) pin() error {
 		programMap:          program,
 		codegen.CountersMap: k.now.Maps[codegen.CountersMap],
 		codegen.StateMap:    k.now.Maps[codegen.StateMap],
+		codegen.SetsMap:     k.now.Maps[codegen.SetsMap],
 		codegen.SocketsMap:  k.sockets,
 	} {
 		if err := k.pinMap(name, m); err != nil {

@@ -160,22 +160,14 @@ func obstacles(rules []formula) []*obstacle {
 	return list
 }
 
-// shared maps sets and interfaces of the new policy to those of the old one that
-// they are.
+// shared maps the sets of the new policy to those of the old one that they are, and
+// the interfaces of both.
 func (c *comparer) shared() (map[*Set]*Set, map[*NamedInterface]*NamedInterface) {
-	sets, interfaces := map[*Set]*Set{}, map[*NamedInterface]*NamedInterface{}
+	sets, interfaces := map[*Set]*Set{}, sameInterfaces(c.old, c.new)
 	for _, s := range c.new.Sets {
 		for _, t := range c.old.Sets {
 			if s.Name == t.Name && s.Field == t.Field {
 				sets[s] = t
-			}
-		}
-	}
-	for _, n := range c.new.Interfaces {
-		for _, m := range c.old.Interfaces {
-			if n.sameAs(m) {
-				interfaces[n] = m
-				break
 			}
 		}
 	}

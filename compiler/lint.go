@@ -18,7 +18,7 @@ type LintOptions struct {
 // Steps that a search may take: for one question, and for all of a policy.
 const (
 	lintQuestion = 1 << 20
-	lintTotal    = 1 << 26
+	lintTotal    = 1 << 25
 )
 
 // Lint finds what is doubtful in a policy: rules that never decide or change
@@ -62,17 +62,17 @@ func (l *linter) report(severity lang.Severity, at lang.Span, code, hint, format
 	return &l.diags[len(l.diags)-1]
 }
 
-// answer is what a bounded search finds out.
-type lintAnswer uint8
+// existence is what a bounded search for a connection finds out.
+type existence uint8
 
 const (
-	no lintAnswer = iota
-	yes
-	unknown
+	none existence = iota
+	some
+	undecided
 )
 
 // exists asks for a connection in either family.
-func (l *linter) exists(look func(s *ruleSpace, find *search) bool) lintAnswer {
+func (l *linter) exists(look func(s *ruleSpace, find *search) bool) existence {
 	for i := range l.spaces {
 		s := &l.spaces[i]
 		find := &search{space: s.space, steps: min(lintQuestion, l.steps)}
@@ -81,17 +81,17 @@ func (l *linter) exists(look func(s *ruleSpace, find *search) bool) lintAnswer {
 		l.steps = max(0, l.steps-(budget-find.steps))
 		switch {
 		case found:
-			return yes
+			return some
 		case find.gaveUp():
-			return unknown
+			return undecided
 		}
 	}
-	return no
+	return none
 }
 
 // holds asks for a connection for which a condition is true, or with maybe true or
 // unknown; with negated, for one for which it is not.
-func (l *linter) holds(c Cond, maybe, negated bool) lintAnswer {
+func (l *linter) holds(c Cond, maybe, negated bool) existence {
 	return l.exists(func(s *ruleSpace, find *search) bool {
 		f := s.formula(c, maybe, negated)
 		r := s.everything()
@@ -117,12 +117,12 @@ func (l *linter) conditions() {
 		case ok && len(all) == 0:
 		default:
 			switch l.holds(r.Cond, l.policy.matchesUnknown(r.Verdict), false) {
-			case no:
+			case none:
 				l.gone[i] = true
 				l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
-			case yes:
+			case some:
 				l.condition(r, r.Cond)
-			case unknown:
+			case undecided:
 				l.open = append(l.open, i)
 			}
 		}
@@ -134,11 +134,11 @@ func (l *linter) condition(r *Rule, c Cond) {
 	if in, ok := c.(In); ok && len(in.Ranges) > 0 && len(clip(in.Ranges, in.Field.known())) == 0 {
 		return // Check has warned of a value that means "not available"
 	}
-	if l.holds(c, false, false) == no {
+	if l.holds(c, false, false) == none {
 		l.report(lang.Warning, r.Span, codeNeverTrue, "", "in rule `%s`, `%s` is never true", r.ID, brief(c))
 		return
 	}
-	if l.holds(c, false, true) == no {
+	if l.holds(c, false, true) == none {
 		l.report(lang.Warning, r.Span, codeAlwaysTrue, "", "in rule `%s`, `%s` is always true", r.ID, brief(c))
 		return
 	}
@@ -173,7 +173,7 @@ func (l *linter) asserts() {
 		if all, ok := a.Cond.(All); ok && len(all) == 0 {
 			continue
 		}
-		if l.holds(a.Cond, a.appliesToUnknown(), false) == no {
+		if l.holds(a.Cond, a.appliesToUnknown(), false) == none {
 			l.report(lang.Warning, a.Span, codeVacuousAssert, "", "assert `%s` is about no connection: its condition is never true", a.ID)
 		}
 	}

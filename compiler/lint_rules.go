@@ -112,10 +112,10 @@ func (l *linter) shadowed(rule int) {
 	r := &l.policy.Rules[rule]
 	used := make([]bool, len(l.policy.Rules))
 	switch l.reached(rule, l.before(rule), used) {
-	case unknown:
+	case undecided:
 		l.open = append(l.open, rule)
 		return
-	case yes:
+	case some:
 		return
 	}
 	l.gone[rule] = true
@@ -132,7 +132,7 @@ func (l *linter) shadowed(rule int) {
 }
 
 // reached asks whether a rule matches some connection that no fine rule matches.
-func (l *linter) reached(rule int, part func(i int) part, used []bool) lintAnswer {
+func (l *linter) reached(rule int, part func(i int) part, used []bool) existence {
 	return l.exists(func(s *ruleSpace, find *search) bool {
 		return s.decides(find, &s.rules[rule], part, true, used, s.real)
 	})
@@ -160,7 +160,7 @@ func (l *linter) fewest(rule int, used []bool) []int {
 			}
 			return ignored
 		}, nil)
-		if still == no {
+		if still == none {
 			list = fewer
 		}
 	}
@@ -232,10 +232,10 @@ func (l *linter) redundant(rule int) {
 		}, p.effect(len(p.Rules)) != is, used, s.real)
 	})
 	switch found {
-	case unknown:
+	case undecided:
 		l.open = append(l.open, rule)
 		return
-	case yes:
+	case some:
 		return
 	}
 	l.gone[rule] = true
@@ -255,7 +255,7 @@ func (l *linter) instead(rule int, needed []bool) (text string, others []int) {
 			return fine
 		}
 		return ignored
-	}, used) != no
+	}, used) != none
 	if byDefault {
 		used = needed
 	}
@@ -355,11 +355,11 @@ func (l *linter) setsNow() {
 	}
 	l.spaces = newPolicySpaces(&fixed, true).spaces
 	for i := range p.Rules {
-		if gone[i] || l.reached(i, func(int) part { return ignored }, nil) != yes {
+		if gone[i] || l.reached(i, func(int) part { return ignored }, nil) != some {
 			continue
 		}
 		used := make([]bool, len(p.Rules))
-		if l.reached(i, l.before(i), used) == no {
+		if l.reached(i, l.before(i), used) == none {
 			shadows := l.fewest(i, used)
 			verb := map[bool]string{false: "come", true: "comes"}[len(shadows) == 1]
 			l.report(lang.Info, p.Rules[i].Span, codeShadowedNow, "",

@@ -58,6 +58,7 @@ func newPolicySpaces(p *Policy, textual bool) policySpaces {
 	for i := range both.spaces {
 		s := newSpace(i == 1)
 		s.textual = textual
+		s.interfaces = sameInterfaces(p, p)
 		both.spaces[i] = ruleSpace{s, s.ruleFormulas(p)}
 	}
 	return both

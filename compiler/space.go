@@ -17,7 +17,7 @@ type space struct {
 	whole region // by variable: all of its values
 
 	sets       map[*Set]*Set                       // stand for another of the same name
-	interfaces map[*NamedInterface]*NamedInterface // stand for another of the same name
+	interfaces map[*NamedInterface]*NamedInterface // stand for another that is the same on the host
 	textual    bool                                // only interfaces bound in the text are bound
 }
 
@@ -56,6 +56,17 @@ func (s *space) values(v Var) []Range {
 		return []Range{{Number(4), Number(4)}}
 	}
 	return []Range{v.Field.Domain()}
+}
+
+// sameInterfaces maps the interfaces of policies to the first of those that are the
+// same on the host.
+func sameInterfaces(older, newer *Policy) map[*NamedInterface]*NamedInterface {
+	same := map[*NamedInterface]*NamedInterface{}
+	all := slices.Concat(older.Interfaces, newer.Interfaces)
+	for _, n := range all {
+		same[n] = all[slices.IndexFunc(all, func(m *NamedInterface) bool { return !m.Bound && m.sameAs(n) || m == n })]
+	}
+	return same
 }
 
 // everything is the region that is the whole space; it is the caller's to change.

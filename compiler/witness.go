@@ -214,8 +214,10 @@ func (w *wish) witness() (*Witness, bool) {
 			out.demand(v.Set, value, is)
 		case v.Interface != nil && is:
 			out.bind(v.Interface, value.Lo)
-		case v.Interface != nil && v.Interface.LUID == value.Lo && !out.bound(v.Interface):
+		case v.Interface != nil && out.luid(v.Interface) == value.Lo:
 			out.bind(v.Interface, 0)
+		case v.Interface != nil:
+			out.bind(v.Interface, out.luid(v.Interface))
 		}
 	}
 	if w.distinct {
@@ -245,8 +247,14 @@ func (w *Witness) demand(set *Set, v Value, in bool) {
 	}
 }
 
-func (w *Witness) bound(named *NamedInterface) bool {
-	return slices.ContainsFunc(w.Interfaces, func(b InterfaceBinding) bool { return b.Interface == named && b.LUID != 0 })
+// luid is what an interface is bound to so far.
+func (w *Witness) luid(named *NamedInterface) uint64 {
+	for _, b := range w.Interfaces {
+		if b.Interface == named {
+			return b.LUID
+		}
+	}
+	return named.LUID
 }
 
 func (w *Witness) bind(named *NamedInterface, luid uint64) {
@@ -315,7 +323,7 @@ func (w *Witness) set(s *Set) *Set {
 // named is a named interface with the LUID that is needed.
 func (w *Witness) named(n *NamedInterface) *NamedInterface {
 	for _, b := range w.Interfaces {
-		if b.Interface.sameAs(n) {
+		if !n.Bound && b.Interface.sameAs(n) {
 			bound := *n
 			bound.LUID, bound.Bound = b.LUID, true
 			return &bound

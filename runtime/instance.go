@@ -195,6 +195,13 @@ func (i *Instance) Eval(r *compiler.Request) (compiler.Decision, error) {
 	return compiler.Decision{Verdict: verdictOf(r0), Rule: rule, Audit: audit}, err
 }
 
+// Steps is how many instructions the last run executed.
+func (i *Instance) Steps() uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.machine.Steps()
+}
+
 // verdictOf is how the hook takes what a program returned: anything but the three
 // verdicts is a reject.
 func verdictOf(r0 uint32) lang.Verdict {

@@ -6,6 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +19,7 @@ import (
 	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
 	"github.com/hopgate/hopgate/tests/gen"
+	"github.com/hopgate/hopgate/tests/tracepoint"
 )
 
 // TestTableInKernel runs the engine of form table in the Linux kernel and compares
@@ -23,7 +28,7 @@ import (
 func TestTableInKernel(t *testing.T) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
-	kernel := loadInKernel(t, engine, compiler.Connect)
+	kernel := tracepoint.Load(t, engine, compiler.Connect)
 	maps := runtime.KernelTables(kernel.Maps[codegen.TableMap], kernel.Maps[codegen.TableSetsMap])
 	policies, requests := 25, 100
 	if testing.Short() {
@@ -36,7 +41,7 @@ func TestTableInKernel(t *testing.T) {
 			p := check(t, "random.hop", text)
 			table := table(t, p)
 			require.NoError(t, runtime.LoadTable(maps, table))
-			kernel.hook = p.Hook
+			kernel.Hook = p.Hook
 			random := gen.NewRequests(p)
 			counters := func() []uint64 {
 				value, err := maps.Table(p.Hook)
@@ -50,9 +55,9 @@ func TestTableInKernel(t *testing.T) {
 			before := counters()
 			for range requests {
 				r := random.Random(rng)
-				verdict := kernel.run(&r)
+				verdict := kernel.Run(&r)
 				after := counters()
-				rule, audit := moved(table.Rules, before, after)
+				rule, audit := tracepoint.Moved(table.Rules, before, after)
 				require.Equal(t, p.Eval(&r), compiler.Decision{Verdict: lang.Verdict(verdict), Rule: rule, Audit: audit}, "%+v", r)
 				before = after
 			}
@@ -60,5 +65,65 @@ func TestTableInKernel(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, table.Rules, read.Rules)
 		})
+	}
+}
+
+// TestSwitchInKernel asks the engine on one thread while another switches policies, from
+// packed files by way of pinned maps: every answer is wholly that of one policy.
+func TestSwitchInKernel(t *testing.T) {
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	kernel := tracepoint.Load(t, engine, compiler.Connect)
+	dir, err := os.MkdirTemp("/sys/fs/bpf", "hopgate-test-")
+	if err != nil {
+		t.Skipf("there is no bpf file system to pin maps in: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
+		require.NoError(t, kernel.Maps[name].Pin(filepath.Join(dir, name)))
+	}
+	maps, err := runtime.OpenTables(dir)
+	require.NoError(t, err)
+	defer maps.Close()
+
+	var policies [2]*compiler.Policy
+	var tables [2]*codegen.Table
+	for k, v := range []string{"deny", "allow"} {
+		var text strings.Builder
+		fmt.Fprintf(&text, "policy p%d {\n default %s\n set s dynamic = { %d-%d }\n rule s: allow hard if remote_port in $s\n", k, v, 100*k, 100*k+50)
+		for i := range 200 {
+			fmt.Fprintf(&text, " rule r%d: %s if remote_port == %d and local_port < %d\n", i, []string{"allow", "deny"}[(i+k)%2], i+200*(1-k), 1000+i)
+		}
+		policies[k] = check(t, "p.hop", text.String()+"}\n")
+		pack, err := table(t, policies[k]).Pack()
+		require.NoError(t, err)
+		tables[k], err = codegen.ReadPack("p.hgp", pack)
+		require.NoError(t, err)
+	}
+	require.NoError(t, runtime.LoadTable(maps, tables[0]))
+	done := make(chan error)
+	go func() {
+		for k := range 40 {
+			if err := runtime.LoadTable(maps, tables[(k+1)%2]); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	rng := rand.New(rand.NewPCG(1, 8))
+	for asked := 0; ; asked++ {
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			t.Logf("%d decisions during 40 switches", asked)
+			return
+		default:
+		}
+		r := compiler.NoContext()
+		r.Remote = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(rng.IntN(400)))
+		r.Local = netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), uint16(rng.IntN(1400)))
+		got := lang.Verdict(kernel.Run(&r))
+		require.Contains(t, []lang.Verdict{policies[0].Eval(&r).Verdict, policies[1].Eval(&r).Verdict}, got, "%+v", r)
 	}
 }

@@ -1,0 +1,162 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	hook "github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/tracepoint"
+)
+
+// BenchmarkForms measures a decision in form code and in form table in the Linux
+// kernel, over what an empty program takes there, and loading and switching.
+func BenchmarkForms(b *testing.B) {
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
+		policy := classBench(b, name)
+		diagram, err := compiler.Compile(policy, nil)
+		require.NoError(b, err)
+		requests := randomRequests(policy, 20000)
+		b.Run(name+"/code", func(b *testing.B) {
+			program, err := codegen.Generate(diagram, nil)
+			if err != nil {
+				b.Skip(err)
+			}
+			b.ReportMetric(steps(b, loadInVM(b, program), requests), "instructions/decision")
+			b.ReportMetric(0, "ns/op")
+			start := time.Now()
+			loaded, err := tracepoint.New(b, program, policy.Hook)
+			if errors.Is(err, unix.E2BIG) {
+				b.Log("the kernel's verifier gives up: more than a million instructions walked")
+				return
+			}
+			require.NoError(b, err)
+			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "load-ms")
+			b.ReportMetric(traced(b, loaded, requests)-emptyTracepoint(b, requests), "ns/decision")
+		})
+		b.Run(name+"/table", func(b *testing.B) {
+			engine, err := codegen.GenerateEngine(codegen.Windows)
+			require.NoError(b, err)
+			table, err := codegen.GenerateTable(diagram, nil)
+			require.NoError(b, err)
+			start := time.Now()
+			loaded := tracepoint.Load(b, engine, policy.Hook)
+			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "load-ms")
+			maps := hook.KernelTables(loaded.Maps[codegen.TableMap], loaded.Maps[codegen.TableSetsMap])
+			require.NoError(b, hook.LoadTable(maps, table))
+			start = time.Now()
+			require.NoError(b, hook.LoadTable(maps, table))
+			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "policy-load-ms")
+			b.ReportMetric(traced(b, loaded, requests)-emptyTracepoint(b, requests), "ns/decision")
+			instance := loadInVM(b, engine)
+			require.NoError(b, instance.LoadTable(table))
+			b.ReportMetric(steps(b, instance, requests), "instructions/decision")
+			b.ReportMetric(float64(table.Nodes()), "nodes")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// traced is the nanoseconds that the kernel says the program takes for the requests,
+// which are IPv4: the mean of the quietest of some batches, for the machine may be
+// busy.
+func traced(b *testing.B, p *tracepoint.Program, requests []compiler.Request) float64 {
+	program, _ := p.Context(&requests[0])
+	return measured(b, program, func(i int) []byte {
+		_, context := p.Context(&requests[i])
+		return context
+	}, len(requests))
+}
+
+func measured(b *testing.B, program *ebpf.Program, context func(i int) []byte, n int) float64 {
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	require.NoError(b, err)
+	defer stats.Close()
+	const batches = 40
+	least := math.Inf(1)
+	for batch := range batches {
+		before, err := program.Stats()
+		require.NoError(b, err)
+		for i := batch * n / batches; i < (batch+1)*n/batches; i++ {
+			_, err := program.Run(&ebpf.RunOptions{Context: context(i)})
+			require.NoError(b, err)
+		}
+		after, err := program.Stats()
+		require.NoError(b, err)
+		least = min(least, float64((after.Runtime-before.Runtime).Nanoseconds())/float64(after.RunCount-before.RunCount))
+	}
+	return least
+}
+
+func emptyTracepoint(b *testing.B, requests []compiler.Request) float64 {
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.RawTracepoint, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	})
+	require.NoError(b, err)
+	defer program.Close()
+	return measured(b, program, func(int) []byte { return make([]byte, 96) }, len(requests))
+}
+
+func loadInVM(b *testing.B, program *codegen.Program) *hook.Instance {
+	i, err := hook.Load(program)
+	require.NoError(b, err)
+	return i
+}
+
+// steps is how many instructions the VM executes for a decision.
+func steps(b *testing.B, i *hook.Instance, requests []compiler.Request) float64 {
+	n := uint64(0)
+	for k := range requests {
+		_, err := i.Eval(&requests[k])
+		require.NoError(b, err)
+		n += i.Steps()
+	}
+	return float64(n) / float64(len(requests))
+}
+
+// BenchmarkSwitch measures the one update that switches policies, as long as its system
+// call takes: it is done when no decision by the old one is under way any more.
+func BenchmarkSwitch(b *testing.B) {
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(b, err)
+	loaded := tracepoint.Load(b, engine, compiler.Connect)
+	template := codegen.TableValueMap(codegen.Windows)
+	template.Type = ebpf.Array
+	for _, name := range []string{"one_rule", "fw1_10000"} {
+		diagram, err := compiler.Compile(classBench(b, name), nil)
+		require.NoError(b, err)
+		table, err := codegen.GenerateTable(diagram, nil)
+		require.NoError(b, err)
+		value, err := table.Value(1)
+		require.NoError(b, err)
+		b.Run(fmt.Sprintf("%s/fill", name), func(b *testing.B) {
+			for b.Loop() {
+				m, err := ebpf.NewMap(template)
+				require.NoError(b, err)
+				require.NoError(b, m.Put(uint32(0), value))
+				m.Close()
+			}
+		})
+		b.Run(fmt.Sprintf("%s/update", name), func(b *testing.B) {
+			var both [2]*ebpf.Map
+			for k := range both {
+				both[k], err = ebpf.NewMap(template)
+				require.NoError(b, err)
+				defer both[k].Close()
+				require.NoError(b, both[k].Put(uint32(0), value))
+			}
+			for k := 0; b.Loop(); k++ {
+				require.NoError(b, loaded.Maps[codegen.TableMap].Put(uint32(0), both[k%2]))
+			}
+		})
+	}
+}

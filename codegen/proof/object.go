@@ -209,7 +209,7 @@ func (in *instruction) clean() bool {
 	case classJump, classJump32:
 		switch op {
 		case opCall:
-			return noOffset && in.dst == 0 && class == classJump && !register
+			return noOffset && in.dst == 0 && in.src <= 2 && class == classJump && !register
 		case opExit:
 			return noOffset && noImmediate && in.dst == 0 && in.src == 0 && class == classJump && !register
 		case jumpAlways:

@@ -7,15 +7,15 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// platformMask leaves the number that a helper has on its platform.
-const platformMask = 1<<28 - 1
+// platformBit is what cilium/ebpf adds to the numbers of Windows' helpers.
+const platformBit = 1 << 28
 
 // callHelper checks the arguments of a helper and notes what it leaves.
 func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) error {
 	if ins.OpCode.Source() == asm.RegSource || ins.Src != 0 {
 		return v.problem(slot, s, "calls through a register, or what is no helper")
 	}
-	id := uint32(ins.Constant) & platformMask
+	id := uint32(ins.Constant) &^ platformBit
 	h, ok := prototype(id)
 	if !ok {
 		return v.problem(slot, s, "there is no helper %d at %s", id, v.attach.Section())

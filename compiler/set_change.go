@@ -12,7 +12,7 @@ const (
 )
 
 // Apply gives what a set that held ranges holds after the change. Both are sorted,
-// disjoint and not touching, and so is the result.
+// disjoint and not touching, and so is the result; adding puts them in order.
 func (c SetChange) Apply(ranges, change []Range) []Range {
 	switch c {
 	case AddToSet:
@@ -32,7 +32,11 @@ func SetRanges(f Field, literals []string) ([]Range, error) {
 		if p == nil && (u.unknown || len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) > 0) {
 			p = wrong(codeDynamicElement, "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs", "a dynamic set cannot hold `%s`", text)
 		}
-		if p != nil {
+		switch {
+		case p == nil:
+		case p.hint != "":
+			return nil, fmt.Errorf("%w [%s]: %s", p, p.code, p.hint)
+		default:
 			return nil, fmt.Errorf("%w [%s]", p, p.code)
 		}
 	}

@@ -96,13 +96,6 @@ var (
 	never  = formula{shape: anyOf}
 )
 
-func constant(b bool) formula {
-	if b {
-		return always
-	}
-	return never
-}
-
 // formula is "c is true", or with maybe "c is true or unknown"; with negated the
 // opposite of that.
 func (s *space) formula(c Cond, maybe, negated bool) formula {

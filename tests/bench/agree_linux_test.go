@@ -155,4 +155,3 @@ func corners(p *compiler.Policy) []compiler.Request {
 	}
 	return list
 }
-

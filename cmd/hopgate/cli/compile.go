@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,6 +65,7 @@ or for Graphviz; it needs no --bind.`,
 			return err
 		}
 		took := time.Since(began)
+		nameSources(program, filepath.Dir(path))
 		if *verbose {
 			c.describe(diagram, program)
 		}

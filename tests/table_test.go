@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/codegen/verifier"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
@@ -26,6 +27,15 @@ func emptyEngine(t testing.TB) *runtime.Instance {
 
 func randomPolicy(t testing.TB, seed uint64, opts gen.Options) *compiler.Policy {
 	return check(t, "random.hop", gen.Policy(rand.New(rand.NewPCG(seed, 4)), opts))
+}
+
+// TestEngineVerifies: what eBPF for Windows demands of a program, the engine has, its
+// loops among it.
+func TestEngineVerifies(t *testing.T) {
+	program, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	_, err = verifier.Verify(program)
+	require.NoError(t, err)
 }
 
 // TestNoTable: an engine without a policy, and one with a table of another layout,

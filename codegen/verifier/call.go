@@ -45,7 +45,7 @@ func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) erro
 				return v.problem(slot, s, "r%d holds one map or one found in it", r)
 			}
 			if x.from == innerMap {
-				m = m.InnerMap
+				mapID, m = v.inner[x.id], m.InnerMap
 			}
 			if m == nil || !takes(id, m) {
 				return v.problem(slot, s, "%s does not work on this map", h.name)
@@ -72,7 +72,7 @@ func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) erro
 	result := numberOf(anyNumber)
 	if h.lookup {
 		result = value{kind: mapped, id: mapID, null: maybeNull, site: int32(slot)}
-		if m.InnerMap != nil && v.maps[mapID] == m {
+		if m.InnerMap != nil {
 			result.kind, result.from, result.to = handle, innerMap, innerMap
 		}
 	}

@@ -8,6 +8,7 @@ package verifier
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -89,7 +90,8 @@ func Verify(p *codegen.Program) (*Result, error) {
 type verification struct {
 	function *codegen.Function
 	attach   codegen.AttachType
-	maps     []*ebpf.MapSpec
+	maps     []*ebpf.MapSpec    // those of the program, then those found in maps of maps
+	inner    map[int32]int32    // by number of a map of maps: that of the maps in it
 	code     []*asm.Instruction // by slot; nil for the second half of a constant
 	entries  map[string]int     // slots of local functions
 	loops    map[int]int        // by slot where a loop starts: its last slot
@@ -100,7 +102,13 @@ type verification struct {
 }
 
 func newVerification(p *codegen.Program, f *codegen.Function, attach codegen.AttachType) *verification {
-	v := &verification{function: f, attach: attach, maps: p.Maps, entries: map[string]int{}, loops: map[int]int{}}
+	v := &verification{function: f, attach: attach, maps: slices.Clone(p.Maps), inner: map[int32]int32{}, entries: map[string]int{}, loops: map[int]int{}}
+	for i, m := range p.Maps {
+		if m.InnerMap != nil {
+			v.inner[int32(i)] = int32(len(v.maps))
+			v.maps = append(v.maps, m.InnerMap)
+		}
+	}
 	for i := range f.Instructions {
 		ins := &f.Instructions[i]
 		if name := ins.Symbol(); name != "" {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/codegen/verifier"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/runtime"
 )
@@ -102,9 +103,13 @@ func (c *console) compileTable(path, to string, listing bool, policy *compiler.P
 		return err
 	}
 	engine, err := generateEngine(opts.Target)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	if _, err := verifier.Verify(engine); err != nil {
+		return fmt.Errorf("the engine: %w", err)
+	}
+	switch {
 	case listing && (to == "" || to == "-"):
 		return engine.WriteASM(c.out)
 	case listing:

@@ -28,3 +28,6 @@ func (*Kernel) Close() error { return errNoLinux }
 
 // PinnedStatus does nothing here.
 func PinnedStatus(string) (*Status, error) { return nil, errNoLinux }
+
+// Unpin does nothing here.
+func Unpin(string) error { return errNoLinux }

@@ -6,6 +6,7 @@ package windows
 import (
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -321,7 +322,8 @@ func TestPin(t *testing.T) {
 	require.Contains(t, f.recorded("attach instructions", "  link")[1], "attach", "both new links before the first old one goes")
 	require.NoError(t, k.Close())
 	require.Equal(t, 2, f.objects(fakeLinks))
-	unpin(t, f)
+	require.NoError(t, runtime.Unpin(opts.Pin))
+	require.ErrorIs(t, runtime.Unpin(opts.Pin), fs.ErrNotExist)
 	f.clean(t)
 	f.closesOnce(t)
 }

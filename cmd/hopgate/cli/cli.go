@@ -128,6 +128,7 @@ func (c *console) rootCommand() *cobra.Command {
 		c.policyCommand(),
 		c.runCommand(),
 		c.statusCommand(),
+		c.unpinCommand(),
 		c.setCommand(),
 		c.fmtCommand(),
 		c.explainCommand(),

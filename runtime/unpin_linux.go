@@ -1,0 +1,26 @@
+package runtime
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// Unpin ends what is pinned in a directory; what a running process holds stays until
+// that ends. The error is fs.ErrNotExist if nothing is pinned there.
+func Unpin(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	var problems []error
+	for _, name := range slices.Concat(stageOrder, []string{programMap, codegen.CountersMap, codegen.StateMap, codegen.SocketsMap}) {
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(append(problems, os.Remove(dir))...)
+}

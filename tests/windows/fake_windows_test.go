@@ -1,6 +1,7 @@
 package windows
 
 import (
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -25,9 +26,10 @@ const (
 // newFake loads the stand-in with nothing recorded.
 func newFake(t *testing.T) *fake {
 	dll, err := windows.LoadDLL(`C:\hopgate\ebpfapi.dll`)
-	if err != nil {
+	if err != nil && os.Getenv("CI") == "" {
 		t.Skipf("our stand-in for ebpfapi.dll is not there (run with .ci/wine): %v", err)
 	}
+	require.NoError(t, err)
 	f := &fake{dll}
 	f.reset(0, false)
 	return f

@@ -10,16 +10,26 @@ import (
 // platformBit is what cilium/ebpf adds to the numbers of Windows' helpers.
 const platformBit = 1 << 28
 
-// callHelper checks the arguments of a helper and notes what it leaves.
-func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) error {
+// helper finds the helper that an instruction calls.
+func (v *verification) helper(slot int, s *state, ins *asm.Instruction) (helper, error) {
 	if ins.OpCode.Source() == asm.RegSource || ins.Src != 0 {
-		return v.problem(slot, s, "calls through a register, or what is no helper")
+		return helper{}, v.problem(slot, s, "calls through a register, or what is no helper")
 	}
 	id := uint32(ins.Constant) &^ platformBit
 	h, ok := prototype(id)
 	if !ok {
-		return v.problem(slot, s, "there is no helper %d at %s", id, v.attach.Section())
+		return h, v.problem(slot, s, "there is no helper %d at %s", id, v.attach.Section())
 	}
+	return h, nil
+}
+
+// callHelper checks the arguments of a helper and notes what it leaves.
+func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) error {
+	h, err := v.helper(slot, s, ins)
+	if err != nil {
+		return err
+	}
+	id := uint32(ins.Constant) &^ platformBit
 	var m *ebpf.MapSpec
 	var mapID int32
 	for i, want := range h.arguments {
@@ -71,9 +81,9 @@ func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) erro
 	}
 	result := numberOf(anyNumber)
 	if h.lookup {
-		result = value{kind: mapped, id: mapID, null: maybeNull, site: int32(slot)}
+		result = value{kind: mapped, id: mapID, size: int64(m.ValueSize), null: maybeNull, site: int32(slot)}
 		if m.InnerMap != nil {
-			result.kind, result.from, result.to = handle, innerMap, innerMap
+			result = value{kind: handle, id: mapID, from: innerMap, to: innerMap, null: maybeNull, site: int32(slot)}
 		}
 	}
 	s.registers[0] = result

@@ -61,7 +61,7 @@ func (v *verification) loadConstant(slot int, s *state, ins *asm.Instruction) er
 			return v.write(slot, s, ins.Dst, value{kind: handle, id: int32(i)})
 		case asm.PseudoMapValue:
 			at := int64(uint64(ins.Constant) >> 32)
-			return v.write(slot, s, ins.Dst, value{kind: mapped, id: int32(i), from: at, to: at})
+			return v.write(slot, s, ins.Dst, value{kind: mapped, id: int32(i), size: int64(m.ValueSize), from: at, to: at})
 		}
 	}
 	return v.problem(slot, s, "loads the address of `%s`, which is no map of the object", reference)
@@ -80,7 +80,7 @@ func (v *verification) inside(slot int, s *state, x *value, offset, length int64
 		if x.null != notNull {
 			return 0, 0, v.problem(slot, s, "the address may be null: check what was looked up first")
 		}
-		limit = int64(v.maps[x.id].ValueSize)
+		limit = x.size
 	default:
 		return 0, 0, v.problem(slot, s, "%s is no address", x.kind)
 	}

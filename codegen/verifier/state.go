@@ -38,6 +38,7 @@ type value struct {
 	from int64  // of an address: the least and the greatest offset
 	to   int64
 	id   int32 // frame of the stack, or index of the map
+	size int64 // of a map's value
 	null null
 	site int32 // of an address that may be null: where it was looked up
 }
@@ -50,12 +51,15 @@ func (a *value) join(b *value) value {
 		return *a
 	case a.kind == unset || b.kind == unset:
 		return value{}
-	case a.kind != b.kind || a.id != b.id && a.kind != scalar:
+	case a.kind != b.kind || a.id != b.id && a.kind != scalar && a.kind != mapped:
 		return value{kind: mixed}
 	case a.kind == scalar:
 		return numberOf(a.n.join(b.n))
 	}
 	j := *a
+	if b.size < a.size { // values of different maps: what both have
+		j.id, j.size = b.id, b.size
+	}
 	j.from, j.to = min(a.from, b.from), max(a.to, b.to)
 	if a.null != b.null {
 		j.null = maybeNull

@@ -144,7 +144,7 @@ func (v *verification) run() error {
 	if len(v.code) > maxInstructions {
 		return v.problem(maxInstructions, nil, "the program has %d instructions, the limit is %d", len(v.code), maxInstructions)
 	}
-	if err := v.findLoops(); err != nil {
+	if err := v.survey(); err != nil {
 		return err
 	}
 	first := &state{frames: []*frame{newFrame()}}
@@ -162,12 +162,18 @@ func (v *verification) run() error {
 	}
 }
 
-// findLoops finds the jumps that go back. Loops are where one starts to where the
-// last jump back to there stands.
-func (v *verification) findLoops() error {
+// survey checks every helper and jump, in code that nothing reaches too, since a host
+// resolves them all. It finds the jumps that go back: a loop is from where one leads
+// to where the last jump back to there stands.
+func (v *verification) survey() error {
 	for slot, ins := range v.code {
 		if ins == nil {
 			continue
+		}
+		if ins.OpCode.Class().IsJump() && ins.OpCode.JumpOp() == asm.Call && !ins.IsFunctionCall() {
+			if _, err := v.helper(slot, nil, ins); err != nil {
+				return err
+			}
 		}
 		target, jumps := jumpTarget(ins, slot)
 		if !jumps {

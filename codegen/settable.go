@@ -49,7 +49,7 @@ const (
 // come from sets that are dense in places at many scales.
 const (
 	narrowDepth = 7
-	wideDepth   = 14
+	wideDepth   = 12
 )
 
 // frame says how a block looks at numbers.

@@ -201,8 +201,13 @@ func (p *part) byRules(b []set) error {
 		if audit {
 			late = func(a answer) bool { return a.rule > i && (a.audit < 0 || a.audit > i) }
 		}
-		if err := p.absent(p.match[i], b, late); err != nil {
-			return err
+		for a, reached := range ends {
+			if late(a) && p.match[i].on(reached) != never_ {
+				if err := p.absent(p.match[i], b, late); err != nil {
+					return err
+				}
+				break
+			}
 		}
 		if !count[i] {
 			continue

@@ -80,7 +80,7 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 			return nil, err
 		}
 		if !again {
-			x.graph.lookups = x.lookups
+			x.graph.setLookups(x.lookups)
 			x.graph.joins = len(x.values)
 			x.graph.sort()
 			return x.graph, nil

@@ -249,7 +249,7 @@ func (t *terms) member(f compiler.Field, s *compiler.Set) variable {
 		return l.key == key && t.graph.maps[l.mapID].name == codegen.SetMapName(s, t.wideKey(s))
 	})
 	if i >= 0 {
-		v = t.graph.lookupVariable(int32(i))
+		v = t.graph.members[i]
 	} else {
 		t.count++
 	}

@@ -10,19 +10,32 @@ type graph struct {
 	root     int32
 	order    []int32 // what root reaches, parents before their kids
 	lookups  []lookup
+	members  []variable // by lookup: whether its key is in its set; 0 for lookups of counters
+	sets     int        // how many of these variables there are
 	maps     []mapInfo
 	joins    int // joined registers, whose variables come after those of lookups
 	idle     int // calls for the network context that nothing after them tests
 }
 
-// variables is how many there are. Those of lookups follow the fields, those of
-// joined registers follow them.
-func (g *graph) variables() int { return int(numFields) + len(g.lookups) + g.joins }
+// variables is how many there are. Those of lookups in sets follow the fields, those
+// of joined registers follow them.
+func (g *graph) variables() int { return int(numFields) + g.sets + g.joins }
 
-func (g *graph) lookupVariable(id int32) variable { return numFields + variable(id) }
+// setLookups notes the lookups that were made, and gives variables to those in sets.
+func (g *graph) setLookups(list []lookup) {
+	g.lookups = list
+	for i := range list {
+		v := variable(0)
+		if g.maps[list[i].mapID].isSet {
+			v = numFields + variable(g.sets)
+			g.sets++
+		}
+		g.members = append(g.members, v)
+	}
+}
 
 func (g *graph) joinVariable(id int32) variable {
-	return numFields + variable(len(g.lookups)) + variable(id)
+	return numFields + variable(g.sets) + variable(id)
 }
 
 type nodeKind uint8
@@ -69,7 +82,7 @@ const (
 func (g *graph) variable(n *node) variable {
 	switch n.space {
 	case sets:
-		return g.lookupVariable(n.v)
+		return g.members[n.v]
 	case joins:
 		return g.joinVariable(n.v)
 	}

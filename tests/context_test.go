@@ -39,6 +39,11 @@ func newSpy(t *testing.T, p *codegen.Program) *spy {
 		m, err := vm.NewMap(spec)
 		require.NoError(t, err)
 		env.Maps[spec.Name] = m
+		for _, kv := range spec.Contents {
+			if inner, ok := kv.Value.(string); ok { // which stands before it
+				require.NoError(t, m.SetMap(kv.Key.([]byte), env.Maps[inner]))
+			}
+		}
 	}
 	for _, f := range p.Functions {
 		at, ok := codegen.AttachTypeOf(f.Section)

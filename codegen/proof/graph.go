@@ -54,20 +54,19 @@ const (
 )
 
 type node struct {
-	kind     nodeKind
-	v        int32 // a field, lookup or join, as space says
-	space    space
-	shift    uint8 // of the tested bits
-	width    uint8
-	in       set
-	value    uint64
-	from     int32 // of setNode: the join it is copied from, or -1
-	values   []uint64
-	kids     []int32
-	event    string // the symbols of the bytes, two bytes each
-	asked    asked
-	tail     bool // nothing is tested from here on
-	outcomes int32
+	kind   nodeKind
+	v      int32 // a field, lookup or join, as space says
+	space  space
+	shift  uint8 // of the tested bits
+	width  uint8
+	in     set
+	value  uint64
+	from   int32 // of setNode: the join it is copied from, or -1
+	values []uint64
+	kids   []int32
+	event  string // the symbols of the bytes, two bytes each
+	asked  asked
+	tail   bool // nothing is tested from here on
 }
 
 type space uint8

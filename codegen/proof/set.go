@@ -9,8 +9,6 @@ type span struct{ first, last uint64 }
 // are never changed once made, so that they can be shared.
 type set []span
 
-var everything = set{{0, math.MaxUint64}}
-
 func point(n uint64) set { return set{{n, n}} }
 
 // ones is the number whose low n bits are set.

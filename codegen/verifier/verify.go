@@ -342,9 +342,9 @@ func (v *verification) callFunction(at place, s *state, ins *asm.Instruction) er
 	return nil
 }
 
-func (n number) String() string {
-	if n.min == n.max {
-		return fmt.Sprint(n.min)
+func (a number) String() string {
+	if a.min == a.max {
+		return fmt.Sprint(a.min)
 	}
-	return fmt.Sprintf("%d to %d", n.min, n.max)
+	return fmt.Sprintf("%d to %d", a.min, a.max)
 }

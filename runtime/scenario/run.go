@@ -102,13 +102,14 @@ func (p *player) resolve(request func([]lang.Given) (compiler.Request, error)) e
 	}
 	var found lang.Diagnostics
 	read := func(given []lang.Given) compiler.Request {
-		r, err := request(nil)
 		for i, g := range given {
-			if r, err = request(given[:i+1]); err != nil {
+			if _, err := request(given[:i+1]); err != nil {
 				found = append(found, lang.Diagnostic{Span: g.Span, Code: "bad-request", Message: err.Error()})
+				given = given[:i]
 				break
 			}
 		}
+		r, _ := request(given) // each of given has been read
 		return r
 	}
 	for _, n := range p.scenario.Networks {

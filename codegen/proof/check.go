@@ -20,8 +20,6 @@ type checker struct {
 	deadline time.Time
 	maps     []mapInfo
 	result   *Result
-
-	enforced, audits []int // indices of rules
 }
 
 // errWrong is that the object is not the policy.
@@ -171,28 +169,18 @@ var errSteps = errors.New("too many paths")
 // only the first rule that matches. For audit rules it is the same, but that only
 // one before the deciding rule is counted.
 func (p *part) byRules(b []set) error {
-	ends := map[answer][]set{}
-	p.run(b, func(a answer, reached []set) error {
-		if was, ok := ends[a]; ok {
-			for v := range was {
-				was[v] = was[v].or(reached[v])
-			}
-		} else {
-			ends[a] = slices.Clone(reached)
-		}
-		return nil
-	})
-	count := make([]bool, len(p.policy.Rules)+1) // rules that are counted somewhere
-	for a := range ends {
-		if a.flaw != "" {
+	ends := p.ends(b)
+	counted := make([][]end, len(p.policy.Rules)+1) // by rule
+	for _, e := range ends {
+		if e.answer.flaw != "" {
 			if err := p.search(b, func(a answer) bool { return a.flaw != "" }); err != nil {
 				return err
 			}
 			continue
 		}
-		count[a.rule] = true
-		if a.audit >= 0 {
-			count[a.audit] = true
+		counted[e.answer.rule] = append(counted[e.answer.rule], e)
+		if e.answer.audit >= 0 {
+			counted[e.answer.audit] = append(counted[e.answer.audit], e)
 		}
 	}
 	for i := range p.policy.Rules {
@@ -201,20 +189,17 @@ func (p *part) byRules(b []set) error {
 		if audit {
 			late = func(a answer) bool { return a.rule > i && (a.audit < 0 || a.audit > i) }
 		}
-		for a, reached := range ends {
-			if late(a) && p.match[i].on(reached) != never_ {
+		for _, e := range ends {
+			if late(e.answer) && p.match[i].on(e.reached) != never_ {
 				if err := p.absent(p.match[i], b, late); err != nil {
 					return err
 				}
 				break
 			}
 		}
-		if !count[i] {
-			continue
-		}
 		early := func(a answer) bool { return a.rule == i || a.audit == i }
-		for a, reached := range ends {
-			if early(a) && p.differ[i].on(reached) != never_ {
+		for _, e := range counted[i] {
+			if p.differ[i].on(e.reached) != never_ {
 				if err := p.absent(p.differ[i], b, early); err != nil {
 					return err
 				}
@@ -225,15 +210,30 @@ func (p *part) byRules(b []set) error {
 	return nil
 }
 
-// run follows a box; late errors of the callback end it.
-func (p *part) run(b []set, visit func(answer, []set) error) error {
-	var err error
+// end is an answer with a box that holds all that get it.
+type end struct {
+	answer  answer
+	reached []set
+}
+
+// ends follows a box to its answers, the latest rules first.
+func (p *part) ends(b []set) []end {
+	var list []end
+	index := map[answer]int{}
 	p.result.Steps += p.runner.run(b, func(tail int32, reached []set) {
-		if err == nil {
-			err = visit(p.tails[tail], reached)
+		a := p.tails[tail]
+		if i, ok := index[a]; ok {
+			was := list[i].reached
+			for v := range was {
+				was[v] = was[v].or(reached[v])
+			}
+			return
 		}
+		index[a] = len(list)
+		list = append(list, end{a, slices.Clone(reached)})
 	})
-	return err
+	slices.SortStableFunc(list, func(a, b end) int { return cmp.Compare(b.answer.rule, a.answer.rule) })
+	return list
 }
 
 // absent shows that no connection in the box for which the formula holds gets one of

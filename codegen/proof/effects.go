@@ -410,6 +410,7 @@ func (x *explorer) callNetwork(read *footprint, slot int, s *state) (found, erro
 	case s.asked != never:
 		return found{}, x.wrong("asks for the network context twice")
 	}
+	x.read.asked = true
 	address := *buffer
 	states := [2]*state{s, new(state)}
 	*states[1] = *s
@@ -461,6 +462,7 @@ func (x *explorer) callRing(s *state) (node, error) {
 		return node{}, err
 	}
 	n := node{kind: eventNode, asked: s.asked}
+	x.read.asked = true
 	var text []byte
 	for _, b := range bytes {
 		text = binary.LittleEndian.AppendUint16(text, uint16(b))

@@ -246,7 +246,10 @@ func (x *explorer) remember(slot int, entry *state, f found) {
 
 // project writes down the part of a state that a footprint covers.
 func (x *explorer) project(s *state, f *footprint) []byte {
-	b := append(x.scratch[:0], byte(s.asked))
+	b := append(x.scratch[:0], 0)
+	if f.asked {
+		b[0] = byte(s.asked)
+	}
 	for r := range s.registers {
 		if f.registers>>r&1 == 0 {
 			continue
@@ -484,7 +487,7 @@ func (x *explorer) exit(s *state) (found, error) {
 func (x *explorer) choose(read *footprint, slot int, s *state, join int32) (found, error) {
 	n := x.add(node{kind: chooseNode, space: joins, v: join})
 	if _, known := x.kept[slot]; !known {
-		x.kept[slot] = footprint{registers: 0x3c0}
+		x.kept[slot] = footprint{registers: 0x3c0, asked: true}
 	}
 	x.choices = append(x.choices, choice{node: n, slot: slot, state: *s, join: join, done: map[uint64]bool{}})
 	total, kept := *read, x.kept[slot]

@@ -134,11 +134,13 @@ type lookup struct {
 type footprint struct {
 	registers, writtenRegisters uint16
 	stack, writtenStack         [stackSize / 64]uint64
+	asked                       bool // what became of the request for the network context
 }
 
 // then adds what code reads that comes after this stretch.
 func (f *footprint) then(g *footprint) {
 	f.registers |= g.registers &^ f.writtenRegisters
+	f.asked = f.asked || g.asked
 	for i := range f.stack {
 		f.stack[i] |= g.stack[i] &^ f.writtenStack[i]
 	}
@@ -147,13 +149,14 @@ func (f *footprint) then(g *footprint) {
 // or adds what an alternative to this code reads.
 func (f *footprint) or(g *footprint) {
 	f.registers |= g.registers
+	f.asked = f.asked || g.asked
 	for i := range f.stack {
 		f.stack[i] |= g.stack[i]
 	}
 }
 
 func (f *footprint) covers(g *footprint) bool {
-	if g.registers&^f.registers != 0 {
+	if g.registers&^f.registers != 0 || g.asked && !f.asked {
 		return false
 	}
 	for i := range f.stack {

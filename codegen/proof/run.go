@@ -1,18 +1,28 @@
 package proof
 
+import "math/bits"
+
 // runner follows a box of inputs through a graph, all paths at once: what reaches
 // a node is a box that holds at least the inputs that do.
 type runner struct {
 	graph *graph
-	at    [][]set // by node
-	seen  []int32 // the nodes of the last run, in order
+	at    [][]set  // by node
+	place []int32  // by node: where it is in the order
+	open  []uint64 // bits of the places of nodes that a run still has to look at
+	seen  []int32  // the nodes of the last run, in order
 	arena []set
 	used  int
 	count int // variables
 }
 
 func newRunner(g *graph, variables int) *runner {
-	return &runner{graph: g, at: make([][]set, len(g.nodes)), count: variables}
+	r := &runner{graph: g, at: make([][]set, len(g.nodes)), count: variables}
+	r.place = make([]int32, len(g.nodes))
+	for i, id := range g.order {
+		r.place[id] = int32(i)
+	}
+	r.open = make([]uint64, len(g.order)/64+1)
+	return r
 }
 
 // clone copies a box into memory that is used again after the run.
@@ -31,27 +41,20 @@ func (r *runner) clone(b []set) []set {
 func (r *runner) run(b []set, visit func(tail int32, b []set)) int {
 	r.used = 0
 	r.seen = r.seen[:0]
-	pending := 1
-	r.at[r.graph.root] = b
-	for _, id := range r.graph.order {
-		here := r.at[id]
-		if here == nil {
-			continue
-		}
-		r.at[id] = nil
-		r.seen = append(r.seen, id)
-		if r.graph.nodes[id].tail {
-			visit(id, here)
-		} else {
-			r.graph.forward(id, here, r.clone, func(kid int32, b []set) {
-				if r.at[kid] == nil {
-					pending++
-				}
-				r.send(kid, b)
-			})
-		}
-		if pending--; pending == 0 {
-			break
+	r.send(r.graph.root, b)
+	for word := 0; word < len(r.open); word++ {
+		for r.open[word] != 0 { // kids come after their parents, in this word too
+			bit := bits.TrailingZeros64(r.open[word])
+			r.open[word] &^= 1 << bit
+			id := r.graph.order[64*word+bit]
+			here := r.at[id]
+			r.at[id] = nil
+			r.seen = append(r.seen, id)
+			if r.graph.nodes[id].tail {
+				visit(id, here)
+			} else {
+				r.graph.forward(id, here, r.clone, r.send)
+			}
 		}
 	}
 	return len(r.seen)
@@ -112,6 +115,7 @@ func (r *runner) send(kid int32, b []set) {
 	was := r.at[kid]
 	if was == nil {
 		r.at[kid] = b
+		r.open[r.place[kid]/64] |= 1 << (r.place[kid] % 64)
 		return
 	}
 	cloned := false

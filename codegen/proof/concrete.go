@@ -4,8 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -17,7 +20,7 @@ type Counterexample struct {
 	Section string // of the object
 	Request compiler.Request
 	Failed  bool              // the helper fails: there is no network context
-	Sets    map[string]string // contents of dynamic sets that it takes
+	Sets    map[string]string // contents of dynamic sets that it takes: `in { ... }` or `== ...`
 	Want    string            // what the policy says
 	Got     string            // what the object does
 }
@@ -27,8 +30,8 @@ func (c *Counterexample) String() string {
 	if c.Failed {
 		text += ", no network context"
 	}
-	for name, contents := range c.Sets {
-		text += fmt.Sprintf(", $%s = {%s}", name, contents)
+	for _, name := range slices.Sorted(maps.Keys(c.Sets)) {
+		text += fmt.Sprintf(", $%s %s", name, c.Sets[name])
 	}
 	return fmt.Sprintf("%s: the policy says %s, the object %s", text, c.Want, c.Got)
 }
@@ -97,7 +100,8 @@ func (c *checker) try(f *function, r compiler.Request, sets map[*compiler.Set][]
 		contents[s] = s.Ranges
 		if sets != nil {
 			contents[s] = nil
-			for _, v := range sets[s] {
+			values := slices.SortedFunc(slices.Values(sets[s]), compiler.Value.Compare)
+			for _, v := range slices.Compact(values) {
 				contents[s] = append(contents[s], compiler.Range{First: v, Last: v})
 			}
 		}
@@ -113,15 +117,13 @@ func (c *checker) try(f *function, r compiler.Request, sets map[*compiler.Set][]
 	}
 	seen := &Counterexample{Section: f.attach.Section(), Request: r, Failed: failed, Want: c.say(want)}
 	for s, ranges := range contents {
-		for i, v := range ranges {
-			if sets == nil || i > 0 {
-				break
-			}
-			if seen.Sets == nil {
-				seen.Sets = map[string]string{}
-			}
-			seen.Sets[s.Name] = fmt.Sprint(v.First.Lo)
+		if sets == nil || len(ranges) == 0 {
+			continue
 		}
+		if seen.Sets == nil {
+			seen.Sets = map[string]string{}
+		}
+		seen.Sets[s.Name] = strings.TrimPrefix(compiler.In{Field: s.Field, Ranges: ranges}.String(), s.Field.String()+" ")
 	}
 	if err != nil {
 		var r *refusal

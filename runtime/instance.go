@@ -147,7 +147,11 @@ func (i *Instance) Map(name string) *vm.Map { return i.maps[name] }
 
 // Hook is the hook that the program judges connections for; Connect if it is for
 // both.
-func (i *Instance) Hook() compiler.Hook { return i.hook }
+func (i *Instance) Hook() compiler.Hook {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.hook
+}
 
 // Counters gives the number of decisions by index in Program.Rules; nil where the
 // program counts none.
@@ -182,12 +186,12 @@ func (i *Instance) Events() ([]codegen.Event, error) {
 // program counts nothing. With an error, which is that of a program that cannot be
 // run, the verdict is Deny.
 func (i *Instance) Eval(r *compiler.Request) (compiler.Decision, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	at := AuthorizationLayer(i.hook, r)
 	if len(i.functions[at]) == 0 {
 		return compiler.Decision{Rule: -1, Audit: -1}, fmt.Errorf("the program has no function for %s", at.Section())
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	if err := i.call.describe(at, r); err != nil {
 		return compiler.Decision{Rule: -1, Audit: -1}, err
 	}

@@ -24,7 +24,7 @@ import (
 func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	switch {
 	case o.cgroup != "" || len(o.command) > 0:
-		return misuse{errors.New("Windows has no cgroups: the policy judges all processes; no --cgroup and no command")}
+		return misuse{errors.New("--cgroup and a command are for Linux: on Windows the policy judges all processes")}
 	case o.connectStage.value == "off":
 		return misuse{errors.New("--connect-stage is for Linux")}
 	}

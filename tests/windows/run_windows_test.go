@@ -94,7 +94,7 @@ func TestRun(t *testing.T) {
 func TestRunMisuse(t *testing.T) {
 	path := policyFile(t, corporate)
 	for want, args := range map[string][]string{
-		"Windows has no cgroups":                 {"--cgroup", "x", path},
+		"--cgroup and a command are for Linux":   {"--cgroup", "x", path},
 		"--connect-stage is for Linux":           {"--connect-stage", "off", path},
 		"--hook linux needs a host of":           {"--hook", "linux", path},
 		"loading driver":                         {"--driver", `C:\no such\engine.sys`, path},

@@ -145,11 +145,12 @@ func (f *forest) bestCut(list []left) (v int32, cut uint64, ok bool) {
 	for u := range int32(len(f.vars)) {
 		firsts, lasts = firsts[:0], lasts[:0]
 		in := f.region[u]
+		edges := f.unknownEdges(u)
 		for _, l := range list {
 			if l.sides>>u&1 == 0 {
 				continue
 			}
-			ranges := f.boxes[l.box].side(u)
+			ranges := edges.without(f.boxes[l.box].side(u))
 			firsts = append(firsts, max(ranges[0][0], in[0]))
 			lasts = append(lasts, min(ranges[len(ranges)-1][1], in[1]))
 		}
@@ -177,7 +178,54 @@ func (f *forest) bestCut(list []left) (v int32, cut uint64, ok bool) {
 			}
 		}
 	}
+	if edge, there := f.unknownEdges(v).cut(f.region[v]); ok && there {
+		cut = edge
+	}
 	return v, cut, ok
+}
+
+// edges are the values at the ends of a variable's line that mean "unknown". A rule
+// that matches there, as denying rules do, seems to reach over the whole line; with
+// the edges cut off it does not.
+type edges struct {
+	low, high bool
+	last      uint64
+}
+
+func (f *forest) unknownEdges(v int32) edges {
+	e := edges{last: f.vars[v].Last()}
+	if x := f.vars[v]; x.Set != nil || x.Interface != nil {
+		return e
+	}
+	for _, n := range f.vars[v].Field.NotAvailable() {
+		e.low = e.low || n.Lo == 0
+		e.high = e.high || n.Lo == e.last
+	}
+	return e
+}
+
+// without leaves the edges out of ranges, unless there is nothing else.
+func (e edges) without(ranges [][2]uint64) [][2]uint64 {
+	if e.low && len(ranges) > 1 && ranges[0] == [2]uint64{0, 0} {
+		ranges = ranges[1:]
+	}
+	if n := len(ranges); e.high && n > 1 && ranges[n-1] == [2]uint64{e.last, e.last} {
+		ranges = ranges[:n-1]
+	}
+	return ranges
+}
+
+// cut is where to cut an edge off a region that is more than the edge.
+func (e edges) cut(region [2]uint64) (uint64, bool) {
+	switch {
+	case region[0] == region[1]:
+		return 0, false
+	case e.low && region[0] == 0:
+		return 1, true
+	case e.high && region[1] == e.last:
+		return e.last, true
+	}
+	return 0, false
 }
 
 // exact tells the boxes apart by eliminating one variable after another, at each

@@ -106,7 +106,7 @@ func agreeInKernel(t *testing.T, d *compiler.Diagram, counters bool, requests []
 		sent++
 		require.Equal(t, want[i].Verdict == lang.Deny, err != nil, "kernel: %+v", *r)
 	}
-	require.Greater(t, sent, len(requests)/10)
+	require.Greater(t, sent, 300)
 }
 
 // sendable reports whether the kernel sends a packet of the flow. Ports stand in the

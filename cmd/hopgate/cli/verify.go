@@ -69,8 +69,9 @@ as the policy does, and writes the same counters and events; no proof is a no.`,
 	return cmd
 }
 
-// leastProof is what a proof gets at least when it may take as long as the compile.
-const leastProof = 50 * time.Millisecond
+// leastProof is what a proof gets at least when it may take as long as the compile:
+// enough for a thousand rules, so that how busy the machine is seldom shows.
+const leastProof = 500 * time.Millisecond
 
 // trust verifies what was compiled, in the form in which it is written, and proves it
 // to be the policy as far as the mode wants that: auto, off or require. It records the

@@ -132,9 +132,11 @@ func (k *Kernel) pin() error {
 
 // pinMap puts a map in the place of the one of that name.
 func (k *Kernel) pinMap(name string, m *ebpf.Map) error {
-	err := os.Remove(k.pinPath(name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) || m == nil {
+	if err := os.Remove(k.pinPath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if m == nil {
+		return nil // the policy has no such map
 	}
 	copied, err := m.Clone() // a map knows one place where it is pinned
 	if err != nil {

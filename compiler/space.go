@@ -249,6 +249,7 @@ func (s *space) combine(op shape, parts []formula) formula {
 // look says how the formula stands in a region; where that is `partly`, also how
 // many literals that is up to, and one of them.
 func (f *formula) look(r region) (rel relation, n int, undecided *formula) {
+	decides := covers // the relation of a part that settles it; rel is outside if none does
 	switch f.shape {
 	case literal:
 		if rel = relate(f.ranges, r[f.v]); rel == partly {
@@ -256,25 +257,12 @@ func (f *formula) look(r region) (rel relation, n int, undecided *formula) {
 		}
 		return rel, 0, nil
 	case allOf:
-		rel = covers
-		for i := range f.parts {
-			part, m, u := f.parts[i].look(r)
-			if part == outside {
-				return outside, 0, nil
-			}
-			if part == partly {
-				rel, n = partly, n+m
-				if undecided == nil {
-					undecided = u
-				}
-			}
-		}
-		return rel, n, undecided
+		decides, rel = outside, covers
 	}
 	for i := range f.parts {
 		part, m, u := f.parts[i].look(r)
-		if part == covers {
-			return covers, 0, nil
+		if part == decides {
+			return decides, 0, nil
 		}
 		if part == partly {
 			rel, n = partly, n+m

@@ -96,7 +96,7 @@ type comparer struct {
 // familyComparison is the space of one family with the formulas of both policies.
 type familyComparison struct {
 	*space
-	rules [2][]formula
+	rules [2]ruleFormulas
 	kept  [2][]bool // rules that both policies have, in the same order
 }
 
@@ -136,28 +136,46 @@ func (c *comparer) family(i int) {
 	f := &c.families[i]
 	f.space = newSpace(i == 1)
 	f.space.sets, f.space.interfaces = c.shared()
-	f.rules = [2][]formula{f.ruleFormulas(c.old), f.ruleFormulas(c.new)}
+	f.rules = [2]ruleFormulas{f.ruleFormulas(c.old), f.ruleFormulas(c.new)}
+	f.share()
 	f.kept = c.align(f.rules)
 	r := f.everything()
-	for a := range f.rules[0] {
+	for a := range f.rules[0].list {
 		if !f.kept[0][a] {
 			c.decidedBy(i, r, 0, a, func(int) bool { return true })
 		}
 	}
-	for b := range f.rules[1] {
+	for b := range f.rules[1].list {
 		if !f.kept[1][b] {
 			c.decidedBy(i, r, 1, b, func(a int) bool { return a == len(c.old.Rules) || f.kept[0][a] })
 		}
 	}
-	c.pair(i, r, len(c.old.Rules), len(c.new.Rules), obstacles(f.rules[0]), obstacles(f.rules[1]))
+	c.pair(i, r, len(c.old.Rules), len(c.new.Rules), distinctObstacles(f.rules[0].list, f.rules[1].list))
 }
 
-func obstacles(rules []formula) []*obstacle {
-	list := make([]*obstacle, len(rules))
-	for i := range rules {
-		list[i] = &obstacle{formula: &rules[i], rule: i}
+// share lets equal formulas of both policies be one.
+func (f *familyComparison) share() {
+	first := map[string]*formula{}
+	for side := range f.rules {
+		for i, g := range f.rules[side].list {
+			key := string(g.appendKey(nil))
+			if first[key] == nil {
+				first[key] = g
+			}
+			f.rules[side].list[i] = first[key]
+		}
 	}
-	return list
+}
+
+func distinctObstacles(lists ...[]*formula) (obstacles []*obstacle) {
+	seen := map[*formula]bool{}
+	for _, f := range slices.Concat(lists...) {
+		if !seen[f] {
+			seen[f] = true
+			obstacles = append(obstacles, &obstacle{formula: f})
+		}
+	}
+	return obstacles
 }
 
 // shared maps the sets of the new policy to those of the old one that they are, and
@@ -179,15 +197,18 @@ func (c *comparer) shared() (map[*Set]*Set, map[*NamedInterface]*NamedInterface)
 func (c *comparer) decidedBy(family int, r region, side, rule int, wanted func(other int) bool) {
 	f := &c.families[family]
 	find := c.search(f)
-	find.within(r, &f.rules[side][rule], func() bool {
-		before := meeting(find, r, f.rules[side][:rule])
+	find.within(r, f.rules[side].list[rule], func() bool {
+		before := earlier(find, r, &f.rules[side], rule)
 		if slices.ContainsFunc(before, func(o *obstacle) bool { return o.used }) {
 			return false
 		}
-		others := f.rules[1-side]
-		var otherBefore []*obstacle
-		for other := range others {
-			rel, _, _ := find.look(&others[other], r)
+		seen := map[*formula]bool{}
+		for _, o := range before {
+			seen[o.formula] = true
+		}
+		others := &f.rules[1-side]
+		for other := range find.meeting(others, r) {
+			rel, _, _ := find.look(others.list[other], r)
 			if find.gaveUp() {
 				return true
 			}
@@ -195,20 +216,23 @@ func (c *comparer) decidedBy(family int, r region, side, rule int, wanted func(o
 				continue
 			}
 			if wanted(other) && c.differ(sided(side, rule, other)) {
-				find.within(r, &others[other], func() bool {
+				find.within(r, others.list[other], func() bool {
 					older, newer := sided(side, rule, other)
-					c.pair(family, r, older, newer, before, otherBefore)
+					c.pair(family, r, older, newer, before)
 					return false
 				})
 			}
 			if rel == covers {
 				return false
 			}
-			otherBefore = append(otherBefore, &obstacle{formula: &others[other], rule: other})
+			if o := others.list[other]; !seen[o] {
+				seen[o] = true
+				before = append(before, &obstacle{formula: o})
+			}
 		}
-		if wanted(len(others)) {
-			older, newer := sided(side, rule, len(others))
-			c.pair(family, r, older, newer, before, otherBefore)
+		if wanted(len(others.list)) {
+			older, newer := sided(side, rule, len(others.list))
+			c.pair(family, r, older, newer, before)
 		}
 		return false
 	})
@@ -223,12 +247,17 @@ func sided(side, rule, other int) (older, newer int) {
 	return other, rule
 }
 
-// meeting are the rules that meet a region. One that covers it is marked as used.
-func meeting(find *search, r region, rules []formula) []*obstacle {
+// earlier are the rules before one that meet a region. One that covers it is marked as
+// used.
+func earlier(find *search, r region, rules *ruleFormulas, rule int) []*obstacle {
 	var list []*obstacle
-	for i := range rules {
-		if rel, _, _ := find.look(&rules[i], r); rel != outside {
-			list = append(list, &obstacle{formula: &rules[i], rule: i, used: rel == covers})
+	for i := range find.meeting(rules, r) {
+		if i >= rule {
+			break
+		}
+		f := rules.list[i]
+		if rel, _, _ := find.look(f, r); rel != outside {
+			list = append(list, &obstacle{formula: f, rule: i, used: rel == covers})
 		}
 	}
 	return list
@@ -247,7 +276,7 @@ func (c *comparer) spent(find *search) {
 
 // pair collects what is left of a region, in which an old and a new rule match,
 // without the rules before them.
-func (c *comparer) pair(family int, r region, older, newer int, before, otherBefore []*obstacle) {
+func (c *comparer) pair(family int, r region, older, newer int, before []*obstacle) {
 	if !c.differ(older, newer) {
 		return
 	}
@@ -259,7 +288,7 @@ func (c *comparer) pair(family int, r region, older, newer int, before, otherBef
 		return
 	}
 	find := c.search(f)
-	find.uncovered(r, slices.Concat(before, otherBefore), func() bool {
+	find.uncovered(r, before, func() bool {
 		w, sure := f.witness(r, true)
 		if !sure {
 			w, _ = f.witness(r, false)
@@ -354,21 +383,20 @@ const maxAligned = 1 << 24
 
 // align marks rules that both policies have with the same formula and outcome, in the
 // same order; the more the better, but any such choice is right.
-func (c *comparer) align(rules [2][]formula) (kept [2][]bool) {
-	number := map[string]int{}
-	var keys [2][]int
+func (c *comparer) align(rules [2]ruleFormulas) (kept [2][]bool) {
+	type key struct {
+		*formula
+		Outcome
+	}
+	var keys [2][]key
 	for side := range rules {
-		kept[side] = make([]bool, len(rules[side]))
-		for i := range rules[side] {
+		kept[side] = make([]bool, len(rules[side].list))
+		for i, f := range rules[side].list {
 			o := c.outcomes[side][i]
 			if !c.opts.Rules {
 				o.Rule = ""
 			}
-			key := string(rules[side][i].appendKey([]byte(fmt.Sprint(o))))
-			if _, ok := number[key]; !ok {
-				number[key] = len(number)
-			}
-			keys[side] = append(keys[side], number[key])
+			keys[side] = append(keys[side], key{f, o})
 		}
 	}
 	a, b := keys[0], keys[1]

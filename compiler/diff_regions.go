@@ -31,13 +31,20 @@ const (
 // them as they are.
 func (s *search) simplify(regions []region) []region {
 	regions = mergeRegions(regions)
+	products := make([]*obstacle, len(regions))
+	for i, r := range regions {
+		products[i] = s.space.product(r)
+	}
+	meaningless := s.space.meaningless()
 	for i := range regions {
-		s.widen(regions, i)
+		others := slices.Concat(meaningless, products[:i], products[i+1:])
+		s.widen(regions[i], others)
+		products[i] = s.space.product(regions[i])
 	}
 	for i := len(regions) - 1; i >= 0; i-- {
-		rest := slices.Delete(slices.Clone(regions), i, i+1)
-		if s.covered(regions[i], rest) {
-			regions = rest
+		others := slices.Delete(slices.Clone(products), i, i+1)
+		if s.covered(regions[i], slices.Concat(meaningless, others)) {
+			regions, products = slices.Delete(regions, i, i+1), others
 		}
 	}
 	return mergeRegions(regions)
@@ -75,30 +82,27 @@ func onlyDifference(a, b region) (v int, ok bool) {
 	return max(v, 0), true
 }
 
-// widen lets a region have all values of a variable wherever the regions together
-// do.
-func (s *search) widen(regions []region, i int) {
-	for v := range regions[i] {
-		if slices.Equal(regions[i][v], s.space.whole[v]) {
+// widen lets a region have all values of a variable where the others hold what it
+// lacks.
+func (s *search) widen(r region, others []*obstacle) {
+	for v, values := range r {
+		lacks := subtract(s.space.whole[v], values)
+		if len(lacks) == 0 {
 			continue
 		}
-		wide := slices.Clone(regions[i])
-		wide[v] = s.space.whole[v]
-		if s.covered(wide, regions) {
-			regions[i] = wide
+		r[v] = lacks
+		if s.covered(r, others) {
+			r[v] = s.space.whole[v]
+		} else {
+			r[v] = values
 		}
 	}
 }
 
-// covered reports whether others together hold all of a region; when it takes too
+// covered reports whether obstacles together hold all of a region; when it takes too
 // many steps it says no.
-func (s *search) covered(r region, others []region) bool {
-	list := s.space.meaningless()
-	for _, o := range others {
-		f := s.space.product(o)
-		list = append(list, &obstacle{formula: &f})
-	}
-	return !s.uncovered(slices.Clone(r), list, func() bool { return true }) && !s.gaveUp()
+func (s *search) covered(r region, obstacles []*obstacle) bool {
+	return !s.uncovered(r, obstacles, func() bool { return true }) && !s.gaveUp()
 }
 
 // meaningless are the parts of a space in which a field is unknown and yet in a set or
@@ -119,18 +123,19 @@ func (s *space) meaningless() []*obstacle {
 	return list
 }
 
-// product is the formula of a region.
-func (s *space) product(r region) formula {
-	var parts []formula
+// product is a region as an obstacle to others.
+func (s *space) product(r region) *obstacle {
+	f := formula{shape: allOf}
 	for v, values := range r {
 		if !slices.Equal(values, s.whole[v]) {
-			parts = append(parts, formula{shape: literal, v: int32(v), ranges: values, size: 1})
+			f.parts = append(f.parts, formula{shape: literal, v: int32(v), ranges: values, size: 1})
 		}
 	}
-	if len(parts) == 1 {
-		return parts[0]
+	if len(f.parts) == 1 {
+		return &obstacle{formula: &f.parts[0]}
 	}
-	return formula{shape: allOf, parts: parts, size: len(parts)}
+	f.size = len(f.parts)
+	return &obstacle{formula: &f}
 }
 
 // area is a region of one or both families: the variables that do not have all

@@ -32,12 +32,12 @@ func (s *ruleSpace) decides(find *search, f *formula, part func(rule int) part, 
 			}
 		}()
 		here := func() bool { return then(r) }
-		for i := range s.rules {
+		for i := range find.meeting(&s.rules, r) {
 			p := part(i)
 			if p == ignored {
 				continue
 			}
-			rel, _, _ := find.look(&s.rules[i], r)
+			rel, _, _ := find.look(s.rules.list[i], r)
 			if find.gaveUp() {
 				return false
 			}
@@ -45,8 +45,8 @@ func (s *ruleSpace) decides(find *search, f *formula, part func(rule int) part, 
 			case rel == outside:
 				continue
 			case p == fine:
-				before = append(before, &obstacle{formula: &s.rules[i], rule: i, used: rel == covers})
-			case find.within(r, &s.rules[i], func() bool { return find.uncovered(r, before, here) }):
+				before = append(before, &obstacle{formula: s.rules.list[i], rule: i, used: rel == covers})
+			case find.within(r, s.rules.list[i], func() bool { return find.uncovered(r, before, here) }):
 				// Where nothing was found, a rule before decides: this one is out
 				// of the way for those that follow.
 				return true
@@ -134,7 +134,7 @@ func (l *linter) shadowed(rule int) {
 // reached asks whether a rule matches some connection that no fine rule matches.
 func (l *linter) reached(rule int, part func(i int) part, used []bool) existence {
 	return l.exists(func(s *ruleSpace, find *search) bool {
-		return s.decides(find, &s.rules[rule], part, true, used, s.real)
+		return s.decides(find, s.rules.list[rule], part, true, used, s.real)
 	})
 }
 
@@ -220,7 +220,7 @@ func (l *linter) redundant(rule int) {
 	is := p.effect(rule)
 	used := make([]bool, len(p.Rules))
 	found := l.exists(func(s *ruleSpace, find *search) bool {
-		return s.decides(find, &s.rules[rule], func(i int) part {
+		return s.decides(find, s.rules.list[rule], func(i int) part {
 			same := p.effect(i) == is
 			switch {
 			case i < rule && p.Rules[i].Audit, i == rule, l.gone[i] && same:
@@ -315,26 +315,29 @@ func (l *linter) partlyShadowed() {
 // it matches.
 func (s *ruleSpace) takers(find *search, p *Policy, j int, takes []bool) {
 	r := s.everything()
-	find.within(r, &s.rules[j], func() bool {
+	find.within(r, s.rules.list[j], func() bool {
 		var before []*obstacle
-		for i := range j {
+		for i := range find.meeting(&s.rules, r) {
+			if i == j {
+				break
+			}
 			if p.Rules[i].Audit {
 				continue
 			}
-			rel, _, _ := find.look(&s.rules[i], r)
+			rel, _, _ := find.look(s.rules.list[i], r)
 			if rel == outside {
 				continue
 			}
 			opposite := (p.Rules[i].Verdict == lang.Deny) != (p.Rules[j].Verdict == lang.Deny)
 			if opposite && !takes[i] {
-				takes[i] = find.within(r, &s.rules[i], func() bool {
+				takes[i] = find.within(r, s.rules.list[i], func() bool {
 					return find.uncovered(r, before, func() bool { return s.real(r) })
 				})
 			}
 			if rel == covers {
 				return false
 			}
-			before = append(before, &obstacle{formula: &s.rules[i], rule: i})
+			before = append(before, &obstacle{formula: s.rules.list[i], rule: i})
 		}
 		return false
 	})

@@ -44,7 +44,7 @@ func Prove(p *Policy) []Proof {
 // rules match.
 type ruleSpace struct {
 	*space
-	rules []formula
+	rules ruleFormulas
 }
 
 // ruleSpaces are those of a policy, for both families.
@@ -62,16 +62,6 @@ func newPolicySpaces(p *Policy, textual bool) policySpaces {
 		both.spaces[i] = ruleSpace{s, s.ruleFormulas(p)}
 	}
 	return both
-}
-
-// ruleFormulas are, for each rule, the formula under which it matches.
-func (s *space) ruleFormulas(p *Policy) []formula {
-	rules := make([]formula, len(p.Rules))
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		rules[i] = s.formula(r.Cond, p.matchesUnknown(r.Verdict), false)
-	}
-	return rules
 }
 
 // appliesToUnknown reports whether the assert is about a connection on which its condition

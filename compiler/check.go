@@ -62,7 +62,13 @@ func Check(file *lang.File, opts *Options) (*Policy, error) {
 	if err := c.diags.Err(); err != nil {
 		return nil, err
 	}
-	c.policy.Warnings = Unsilenced(c.diags)
+	statements := c.policy.statements()
+	for _, s := range c.setOrder {
+		if s.Source != nil {
+			statements = append(statements, s.Span)
+		}
+	}
+	c.policy.Warnings = unsilenced(c.diags, statements)
 	return c.policy, nil
 }
 
@@ -187,8 +193,9 @@ func (c *checker) checkRules(rules []*lang.Rule) {
 		} else {
 			c.rules[r.ID.Text] = r.ID.Span
 		}
+		cond, at := c.condition(r.Cond)
 		c.policy.Rules = append(c.policy.Rules, Rule{
-			Span: r.Span, ID: r.ID.Text, Verdict: r.Action.Verdict, Log: r.Log, Audit: r.Audit, Cond: c.condition(r.Cond),
+			Span: r.Span, ID: r.ID.Text, Verdict: r.Action.Verdict, Log: r.Log, Audit: r.Audit, Cond: cond, at: at,
 		})
 	}
 	c.within = ""
@@ -202,8 +209,9 @@ func (c *checker) checkAsserts(asserts []*lang.Assert) {
 			c.errorf(a.ID.Span, codeDuplicateAssert, "there are two asserts `%s`", a.ID.Text).Notes = firstDefined(first)
 		}
 		seen[a.ID.Text] = a.ID.Span
+		cond, at := c.condition(a.Cond)
 		c.policy.Asserts = append(c.policy.Asserts, Assert{
-			Span: a.Span, ID: a.ID.Text, Always: a.Always, Verdict: a.Verdict.Verdict, Cond: c.condition(a.Cond),
+			Span: a.Span, ID: a.ID.Text, Always: a.Always, Verdict: a.Verdict.Verdict, Cond: cond, at: at,
 		})
 	}
 	c.within = ""

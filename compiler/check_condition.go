@@ -12,61 +12,73 @@ import (
 const maxDepth = 400
 
 // condition is `[if EXPR] [unless EXPR]`.
-func (c *checker) condition(cond lang.Cond) Cond {
+func (c *checker) condition(cond lang.Cond) (Cond, site) {
 	var parts All
+	var at site
 	if cond.If != nil {
-		parts = conjunction(parts, c.expr(cond.If, 1))
+		x, p := c.expr(cond.If, 1)
+		at.Span = p.Span
+		parts, at.parts = conjunction(nil, nil, x, p)
 	}
 	if cond.Unless != nil {
-		parts = append(parts, Not{c.expr(cond.Unless, 1)})
+		x, p := c.expr(cond.Unless, 1)
+		if at.Source == nil {
+			at.Span = p.Span
+		}
+		at.End = max(at.End, p.End)
+		parts, at.parts = append(parts, Not{x}), append(at.parts, site{p.Span, []site{p}})
 	}
 	if len(parts) == 1 {
-		return parts[0]
+		return parts[0], at.parts[0]
 	}
-	return parts
+	return parts, at
 }
 
 // conjunction adds a part, or the parts it is made of.
-func conjunction(parts All, c Cond) All {
-	if all, ok := c.(All); ok {
-		if parts == nil {
-			return all
-		}
-		return append(parts, all...)
+func conjunction(parts All, at []site, c Cond, p site) (All, []site) {
+	all, ok := c.(All)
+	switch {
+	case !ok:
+		return append(parts, c), append(at, p)
+	case parts == nil && len(p.parts) > 0:
+		return all, p.parts
 	}
-	return append(parts, c)
+	return append(parts, all...), p.appendParts(at, len(all))
 }
 
 // disjunction adds a part, or the parts it is made of.
-func disjunction(parts Any, c Cond) Any {
+func disjunction(parts Any, at []site, c Cond, p site) (Any, []site) {
 	if any, ok := c.(Any); ok {
-		return append(parts, any...)
+		return append(parts, any...), p.appendParts(at, len(any))
 	}
-	return append(parts, c)
+	return append(parts, c), append(at, p)
 }
 
-func (c *checker) expr(e lang.Expr, depth int) Cond {
+func (c *checker) expr(e lang.Expr, depth int) (Cond, site) {
 	if depth > maxDepth {
 		c.errorf(e.At(), codeLimit, "the condition nests deeper than %d", maxDepth)
-		return Any{}
+		return Any{}, site{}
 	}
 	switch e := e.(type) {
 	case *lang.And:
-		parts := make(All, 0, len(e.Terms))
+		parts, at := make(All, 0, len(e.Terms)), make([]site, 0, len(e.Terms))
 		for _, t := range e.Terms {
-			parts = conjunction(parts, c.expr(t, depth+1))
+			x, p := c.expr(t, depth+1)
+			parts, at = conjunction(parts, at, x, p)
 		}
-		return parts
+		return parts, site{e.Span, at}
 	case *lang.Or:
-		parts := make(Any, 0, len(e.Terms))
+		parts, at := make(Any, 0, len(e.Terms)), make([]site, 0, len(e.Terms))
 		for _, t := range e.Terms {
-			parts = disjunction(parts, c.expr(t, depth+1))
+			x, p := c.expr(t, depth+1)
+			parts, at = disjunction(parts, at, x, p)
 		}
-		return parts
+		return parts, site{e.Span, at}
 	case *lang.Not:
-		return Not{c.expr(e.X, depth+1)}
+		x, p := c.expr(e.X, depth+1)
+		return Not{x}, site{e.Span, []site{p}}
 	case *lang.Compare:
-		return c.compare(e)
+		return c.compare(e), site{Span: e.Span}
 	}
 	panic(fmt.Sprintf("compiler: no such expression %T", e))
 }

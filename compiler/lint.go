@@ -43,7 +43,7 @@ func Lint(p *Policy, opts *LintOptions) lang.Diagnostics {
 	l.habits()
 	l.comments()
 	l.limit()
-	return Unsilenced(l.diags.Sort())
+	return unsilenced(l.diags.Sort(), p.statements())
 }
 
 // linter holds what is known of a policy while it is looked at.
@@ -121,7 +121,7 @@ func (l *linter) conditions() {
 				l.gone[i] = true
 				l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
 			case some:
-				l.condition(r, r.Cond)
+				l.condition(r, r.Cond, r.at)
 			case undecided:
 				l.open = append(l.open, i)
 			}
@@ -130,29 +130,29 @@ func (l *linter) conditions() {
 }
 
 // condition reports the outermost parts of a condition that have one value.
-func (l *linter) condition(r *Rule, c Cond) {
+func (l *linter) condition(r *Rule, c Cond, at site) {
 	if in, ok := c.(In); ok && len(in.Ranges) > 0 && len(clip(in.Ranges, in.Field.known())) == 0 {
 		return // Check has warned of a value that means "not available"
 	}
 	if l.holds(c, false, false) == none {
-		l.report(lang.Warning, r.Span, codeNeverTrue, "", "in rule `%s`, `%s` is never true", r.ID, brief(c))
+		l.report(lang.Warning, at.Span, codeNeverTrue, "", "in rule `%s`, `%s` is never true", r.ID, brief(c))
 		return
 	}
 	if l.holds(c, false, true) == none {
-		l.report(lang.Warning, r.Span, codeAlwaysTrue, "", "in rule `%s`, `%s` is always true", r.ID, brief(c))
+		l.report(lang.Warning, at.Span, codeAlwaysTrue, "", "in rule `%s`, `%s` is always true", r.ID, brief(c))
 		return
 	}
 	switch c := c.(type) {
 	case All:
-		for _, part := range c {
-			l.condition(r, part)
+		for i, part := range c {
+			l.condition(r, part, at.part(i))
 		}
 	case Any:
-		for _, part := range c {
-			l.condition(r, part)
+		for i, part := range c {
+			l.condition(r, part, at.part(i))
 		}
 	case Not:
-		l.condition(r, c.X)
+		l.condition(r, c.X, at.part(0))
 	}
 }
 
@@ -208,11 +208,11 @@ func (l *linter) habits() {
 		if l.opts.NoHardPermit && r.Verdict == lang.AllowHard {
 			l.report(lang.Info, r.Span, codeNoHardPermit, "", "the host has no hard permit: rule `%s` allows as any other does", r.ID)
 		}
-		l.vpnByType(r.Span, "rule `"+r.ID+"`", r.ID, r.Cond, r.Verdict != lang.Deny)
+		l.vpnByType(r.at, "rule `"+r.ID+"`", r.ID, r.Cond, r.Verdict != lang.Deny)
 	}
 	for i := range p.Asserts {
 		a := &p.Asserts[i]
-		l.vpnByType(a.Span, "assert `"+a.ID+"`", a.ID, a.Cond, false)
+		l.vpnByType(a.at, "assert `"+a.ID+"`", a.ID, a.Cond, false)
 	}
 }
 
@@ -222,11 +222,12 @@ var vpnWords = []string{"vpn", "wireguard", "wintun"}
 // vpnByType reports a type of interface taken for a VPN: prop-virtual, which many
 // VPN adapters have and all sorts of others; no tunnel type, which they have too; any
 // type where the id speaks of a VPN and the condition names no interface.
-func (l *linter) vpnByType(at lang.Span, what, id string, c Cond, allows bool) {
+func (l *linter) vpnByType(at site, what, id string, c Cond, allows bool) {
 	about := slices.ContainsFunc(vpnWords, func(w string) bool { return strings.Contains(id, w) })
 	var found *In
+	var foundAt site
 	named := false
-	eachTest(c, false, func(c Cond, negated bool) {
+	eachTest(c, at, false, func(c Cond, at site, negated bool) {
 		switch c := c.(type) {
 		case IsInterface:
 			named = true
@@ -241,31 +242,32 @@ func (l *linter) vpnByType(at lang.Span, what, id string, c Cond, allows bool) {
 			virtual := c.Field == InterfaceType && few && contains(c.Ranges, Number(53))
 			tunnel := few && (c.Field == TunnelType && !contains(c.Ranges, Number(0)) || c.Field == InterfaceType && contains(c.Ranges, Number(131)))
 			if virtual && (allows || about) || about && tunnel {
-				found = &c
+				found, foundAt = &c, at
 			}
 		}
 	})
 	if found == nil || named {
 		return
 	}
-	l.report(lang.Warning, at, codeVPNByType, "name the adapter, `interface vpn = alias \"...\"`, and write `next_hop == $vpn`",
+	l.report(lang.Warning, foundAt.Span, codeVPNByType, "name the adapter, `interface vpn = alias \"...\"`, and write `next_hop == $vpn`",
 		"%s takes `%s` for a VPN, but types do not tell: many adapters have it, and most VPNs have another", what, brief(*found))
 }
 
-// eachTest visits the comparisons of a condition, and says which stand under `not`.
-func eachTest(c Cond, negated bool, visit func(c Cond, negated bool)) {
+// eachTest visits the comparisons of a condition, and says where they are and which
+// stand under `not`.
+func eachTest(c Cond, at site, negated bool, visit func(c Cond, at site, negated bool)) {
 	switch x := c.(type) {
 	case All:
-		for _, part := range x {
-			eachTest(part, negated, visit)
+		for i, part := range x {
+			eachTest(part, at.part(i), negated, visit)
 		}
 	case Any:
-		for _, part := range x {
-			eachTest(part, negated, visit)
+		for i, part := range x {
+			eachTest(part, at.part(i), negated, visit)
 		}
 	case Not:
-		eachTest(x.X, !negated, visit)
+		eachTest(x.X, at.part(0), !negated, visit)
 	default:
-		visit(c, negated)
+		visit(c, at, negated)
 	}
 }

@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -12,23 +13,38 @@ import (
 // allowComment is `# hopgate: allow CODE reason`.
 var allowComment = regexp.MustCompile(`#\s*hopgate:\s*allow\b\s*([^\s#]*)[ \t]*(.*)`)
 
-// Unsilenced leaves out the warnings and notes that a comment `# hopgate: allow CODE
-// reason` silences: on a line of what the finding is about, or on the lines of
-// comments directly above.
-func Unsilenced(ds lang.Diagnostics) lang.Diagnostics {
+// unsilenced leaves out the warnings and notes that a comment `# hopgate: allow CODE
+// reason` silences: on a line of the statement that the finding is about, or on the
+// lines of comments directly above.
+func unsilenced(ds lang.Diagnostics, statements []lang.Span) lang.Diagnostics {
+	slices.SortFunc(statements, compareSpans)
 	return slices.DeleteFunc(ds, func(d lang.Diagnostic) bool {
-		return d.Severity != lang.Error && d.Source != nil && silenced(d)
+		if d.Severity == lang.Error || d.Source == nil {
+			return false
+		}
+		i, found := slices.BinarySearchFunc(statements, d.Span, compareSpans)
+		if !found {
+			i--
+		}
+		if i >= 0 && statements[i].Source == d.Source && d.Start < statements[i].End {
+			return silenced(d.Code, statements[i])
+		}
+		return silenced(d.Code, d.Span)
 	})
 }
 
-func silenced(d lang.Diagnostic) bool {
-	first, _ := d.Source.Position(d.Start)
-	last, _ := d.Source.Position(max(d.Start, d.End-1))
-	for first > 1 && strings.HasPrefix(strings.TrimSpace(d.Source.Line(first-1)), "#") {
+func compareSpans(a, b lang.Span) int {
+	return cmp.Or(cmp.Compare(a.Source.Name, b.Source.Name), cmp.Compare(a.Start, b.Start))
+}
+
+func silenced(code string, at lang.Span) bool {
+	first, _ := at.Source.Position(at.Start)
+	last, _ := at.Source.Position(max(at.Start, at.End-1))
+	for first > 1 && strings.HasPrefix(strings.TrimSpace(at.Source.Line(first-1)), "#") {
 		first--
 	}
 	for n := first; n <= last; n++ {
-		if m := allowComment.FindStringSubmatch(d.Source.Line(n)); m != nil && m[1] == d.Code && m[2] != "" {
+		if m := allowComment.FindStringSubmatch(at.Source.Line(n)); m != nil && m[1] == code && m[2] != "" {
 			return true
 		}
 	}
@@ -57,12 +73,11 @@ func (l *linter) comments() {
 	}
 }
 
-// sources are the files that the policy's statements stand in.
-func (p *Policy) sources() []*lang.Source {
-	var list []*lang.Source
+// statements are the places of what the policy is made of, but for constant sets.
+func (p *Policy) statements() (list []lang.Span) {
 	add := func(s lang.Span) {
-		if s.Source != nil && (len(list) == 0 || list[len(list)-1] != s.Source) && !slices.Contains(list, s.Source) {
-			list = append(list, s.Source)
+		if s.Source != nil {
+			list = append(list, s)
 		}
 	}
 	for i := range p.Rules {
@@ -79,6 +94,16 @@ func (p *Policy) sources() []*lang.Source {
 	}
 	for _, i := range p.Interfaces {
 		add(i.Span)
+	}
+	return list
+}
+
+// sources are the files that the policy's statements stand in.
+func (p *Policy) sources() (list []*lang.Source) {
+	for _, s := range p.statements() {
+		if (len(list) == 0 || list[len(list)-1] != s.Source) && !slices.Contains(list, s.Source) {
+			list = append(list, s.Source)
+		}
 	}
 	return list
 }

@@ -47,6 +47,8 @@ func TestAllowComments(t *testing.T) {
 		{"above", "# hopgate: allow redundant-rule documentation\n  rule a: deny if remote_port == 1", nil},
 		{"at the end", "rule a: deny if remote_port == 1 # hopgate: allow redundant-rule documentation", nil},
 		{"two", "# hopgate: allow redundant-rule documentation\n  # hopgate: allow always-true it reads better\n  rule a: deny if remote_port >= 0 and protocol == tcp", nil},
+		{"above a statement of several lines", "# hopgate: allow always-true it reads better\n  rule a: allow if protocol == tcp and\n    remote_port >= 0", nil},
+		{"above a set of several lines", "# hopgate: allow overlapping-entries kept by hand\n  set a = {\n    10.0.0.0/8,\n    10.0.0.1\n  }\n  rule a: allow if remote in $a", nil},
 		{"another code", "# hopgate: allow never-true documentation\n  rule a: deny if remote_port == 1", []string{"redundant-rule"}},
 		{"another statement", "# hopgate: allow redundant-rule documentation\n  rule a: allow if remote_port == 1\n  rule b: deny if remote_port == 2", []string{"redundant-rule"}},
 		{"no reason", "rule a: deny if remote_port == 1 # hopgate: allow redundant-rule", []string{"allow-comment", "redundant-rule"}},

@@ -56,6 +56,8 @@ type Rule struct {
 	Log     bool // write an event when the rule decides
 	Audit   bool // count and log only; the other rules decide as if it were not there
 	Cond    Cond
+
+	at site // of Cond
 }
 
 // Assert is a claim about every connection for which Cond holds.
@@ -65,6 +67,8 @@ type Assert struct {
 	Always  bool // always Verdict; else never Verdict
 	Verdict lang.Verdict
 	Cond    Cond
+
+	at site // of Cond
 }
 
 // Test is a request with the decision its author expects.

@@ -177,15 +177,35 @@ func (l *lintCase) conditions() {
 	var got []string
 	for _, d := range append(l.codes("never-true"), l.codes("always-true")...) {
 		got = append(got, d.Message)
+		l.standsThere(d)
 	}
 	slices.Sort(want)
 	slices.Sort(got)
-	want = slices.Compact(want)
+	want, got = slices.Compact(want), slices.Compact(got)
 	if l.complete {
 		require.Equal(l, want, append([]string(nil), got...))
 		return
 	}
 	require.Subset(l, want, got)
+}
+
+// standsThere requires that a finding about a part of a condition points at what it
+// names, or at the comparison that has it.
+func (l *lintCase) standsThere(d lang.Diagnostic) {
+	_, named, ok := strings.Cut(d.Message, ", `")
+	text := string(d.Source.Text[d.Start:d.End])
+	if !ok || strings.Contains(text, " unless ") {
+		return // a whole condition
+	}
+	named, _, _ = strings.Cut(named, "`")
+	file, err := lang.Parse("random.hop", d.Source.Text)
+	require.NoError(l, err)
+	claim, err := lang.ParseClaim("claim", false, []byte("deny if "+text))
+	require.NoError(l, err, "%s: %s", d, text)
+	p, err := compiler.Check(file, &compiler.Options{BindAll: true, Asserts: []*lang.Assert{claim}})
+	require.NoError(l, err)
+	c := p.Asserts[len(p.Asserts)-1].Cond
+	require.Contains(l, c.String()+" or "+compiler.Not{X: c}.String(), strings.TrimSuffix(named, "…"), "%s", text)
 }
 
 func (l *lintCase) parts(r *compiler.Rule, c compiler.Cond, want *[]string) {

@@ -90,7 +90,8 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 			audit = g.chain(best.store, r.Cond, p.matchesUnknown(r.Verdict), leaf(i), audit)
 		}
 	}
-	graph := g.graph(best, audit)
+	whole := g.graph(best, audit)
+	graph := whole.pruned()
 	plan.measure(&graph)
 	graph.Plan = plan
 	return graph, nil

@@ -27,16 +27,16 @@ func (d *Diagram) Without(fields ...Field) *Diagram {
 func (p *Policy) quantify(g *Graph, hidden func(Var) bool) Graph {
 	q := &quantifier{
 		policy: p, graph: g, hidden: hidden,
-		states: map[string]NodeID{}, cons: map[string]NodeID{}, vars: map[Var]uint32{},
+		states: map[string]NodeID{},
 		budget: 64*len(g.Nodes) + 1<<12,
 	}
 	q.join, q.finish = q.joinRule, q.enforce
 	enforce := q.tree(g.Trees, found{upper: noRule, allow: noRule, first: noRule})
 	clear(q.states)
 	q.join, q.finish = joinAudit, func(all found) int { return all.first }
-	q.out.Audit = q.tree([]NodeID{g.Audit}, found{upper: noRule, first: noRule})
-	q.out.Trees = []NodeID{enforce}
-	return q.out
+	audit := q.tree([]NodeID{g.Audit}, found{upper: noRule, first: noRule})
+	early := Graph{Nodes: q.out.nodes, Trees: []NodeID{enforce}, Audit: audit}
+	return early.pruned()
 }
 
 // noRule is greater than any rule's index.
@@ -51,10 +51,8 @@ type quantifier struct {
 	join   func(all found, rule int) (found, bool) // false: it is undecided
 	finish func(all found) int                     // the rule, or Undecided
 	states map[string]NodeID
-	cons   map[string]NodeID
-	vars   map[Var]uint32
 	budget int // intervals that may still be looked at; then all is undecided
-	out    Graph
+	out    nodeStore
 }
 
 // found sums up the leaves that some completion leads to.
@@ -147,7 +145,7 @@ func (q *quantifier) node(trees, at []NodeID, all found) NodeID {
 			node.Starts, node.Kids = append(node.Starts, start), append(node.Kids, kid)
 		}
 	}
-	n := q.add(node)
+	n := q.out.add(node)
 	q.states[string(key)] = n
 	return n
 }
@@ -179,26 +177,4 @@ func (q *quantifier) open(at []NodeID, all found) ([]NodeID, found, bool) {
 	}
 	slices.Sort(open)
 	return open, all, true
-}
-
-// add gives the node's id, the same for equal nodes.
-func (q *quantifier) add(n Node) NodeID {
-	if len(n.Kids) == 1 {
-		return n.Kids[0]
-	}
-	if _, ok := q.vars[n.Var]; !ok {
-		q.vars[n.Var] = uint32(len(q.vars))
-	}
-	key := binary.LittleEndian.AppendUint32(nil, q.vars[n.Var])
-	for i := range n.Kids {
-		key = binary.LittleEndian.AppendUint64(key, n.Starts[i])
-		key = binary.LittleEndian.AppendUint32(key, uint32(n.Kids[i]))
-	}
-	if id, ok := q.cons[string(key)]; ok {
-		return id
-	}
-	id := NodeID(len(q.out.Nodes))
-	q.out.Nodes = append(q.out.Nodes, n)
-	q.cons[string(key)] = id
-	return id
 }

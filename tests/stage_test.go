@@ -80,3 +80,12 @@ func TestEarlyDenial(t *testing.T) {
 		require.Equal(t, rule, p.RuleID(got.Rule), remote)
 	}
 }
+
+// What an early hook needs of a policy in which every second rule asks for the
+// interface is small.
+func TestEarlyDenialIsShort(t *testing.T) {
+	p := check(t, "mixed.hop", gen.Mixed(rand.New(rand.NewPCG(1, 1)), 1000))
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	require.Less(t, 10*len(d.Without(notYetKnown...).IPv4.Nodes), len(d.IPv4.Nodes))
+}

@@ -1,0 +1,221 @@
+package compiler
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// pruned is the graph without the intervals that no path reaches, because tests
+// before have told them apart. Verifiers find these too, one path at a time; the
+// kernel's then moves all the code behind each.
+func (g *Graph) pruned() Graph {
+	p := &pruner{graph: g, narrowed: make([]narrowing, len(g.Nodes)), reached: make([]bool, len(g.Nodes)), kept: make([]NodeID, len(g.Nodes))}
+	order := g.order()
+	for _, root := range g.roots() {
+		p.join(root, nil)
+	}
+	for _, n := range order {
+		if p.reached[n] {
+			p.descend(n)
+		}
+	}
+	for _, n := range slices.Backward(order) {
+		if p.reached[n] {
+			p.kept[n] = p.keep(n)
+		}
+	}
+	out := Graph{Nodes: p.out.nodes, Audit: p.to(g.Audit), Plan: g.Plan}
+	for _, root := range g.Trees {
+		out.Trees = append(out.Trees, p.to(root))
+	}
+	out.reverse()
+	return out
+}
+
+// reverse turns the order of the nodes round.
+func (g *Graph) reverse() {
+	last := NodeID(len(g.Nodes) - 1)
+	turn := func(list []NodeID) {
+		for i, n := range list {
+			if n >= 0 {
+				list[i] = last - n
+			}
+		}
+	}
+	for i := range g.Nodes {
+		turn(g.Nodes[i].Kids)
+	}
+	audit := []NodeID{g.Audit}
+	turn(audit)
+	turn(g.Trees)
+	g.Audit = audit[0]
+	slices.Reverse(g.Nodes)
+}
+
+// roots are where walks of the graph start.
+func (g *Graph) roots() []NodeID { return append(slices.Clone(g.Trees), g.Audit) }
+
+// order lists the nodes that the roots reach, parents before kids.
+func (g *Graph) order() []NodeID {
+	seen := make([]bool, len(g.Nodes))
+	order := make([]NodeID, 0, len(g.Nodes))
+	var visit func(n NodeID)
+	visit = func(n NodeID) {
+		if n < 0 || seen[n] {
+			return
+		}
+		seen[n] = true
+		for _, k := range slices.Backward(g.Nodes[n].Kids) {
+			visit(k)
+		}
+		order = append(order, n)
+	}
+	for _, root := range slices.Backward(g.roots()) {
+		visit(root)
+	}
+	slices.Reverse(order)
+	return order
+}
+
+type pruner struct {
+	graph    *Graph
+	narrowed []narrowing // by node: what holds on every path to it
+	reached  []bool
+	kept     []NodeID // by node: what it has become
+	out      nodeStore
+}
+
+// to is where what led to n leads.
+func (p *pruner) to(n NodeID) NodeID {
+	if n < 0 {
+		return n
+	}
+	return p.kept[n]
+}
+
+// narrowing says of some variables between which values they lie.
+type narrowing []narrow
+
+type narrow struct {
+	v      Var
+	values [2]uint64
+}
+
+func (r narrowing) of(v Var) [2]uint64 {
+	for i := range r {
+		if r[i].v == v {
+			return r[i].values
+		}
+	}
+	return [2]uint64{0, v.Last()}
+}
+
+// with is the narrowing in which a variable lies between other values.
+func (r narrowing) with(v Var, values [2]uint64) narrowing {
+	out := append(make(narrowing, 0, len(r)+1), r...)
+	for i := range out {
+		if out[i].v == v {
+			out[i].values = values
+			return out
+		}
+	}
+	return append(out, narrow{v, values})
+}
+
+// descend passes on to a node's kids what holds there.
+func (p *pruner) descend(n NodeID) {
+	node := &p.graph.Nodes[n]
+	values := p.narrowed[n].of(node.Var)
+	starts, kids := node.within(values)
+	for i, k := range kids {
+		to := values[1]
+		if i+1 < len(starts) {
+			to = starts[i+1] - 1
+		}
+		if k >= 0 {
+			p.join(k, p.narrowed[n].with(node.Var, [2]uint64{starts[i], to}))
+		}
+	}
+}
+
+// within gives the intervals of a node that meet others of its variable, cut to them.
+func (n *Node) within(values [2]uint64) (starts []uint64, kids []NodeID) {
+	first, found := slices.BinarySearch(n.Starts, values[0])
+	if !found {
+		first--
+	}
+	end, found := slices.BinarySearch(n.Starts, values[1])
+	if found {
+		end++
+	}
+	starts = slices.Clone(n.Starts[first:end])
+	starts[0] = values[0]
+	return starts, n.Kids[first:end]
+}
+
+// join widens what holds at a node to include another path's narrowing.
+func (p *pruner) join(n NodeID, r narrowing) {
+	if n < 0 {
+		return
+	}
+	if !p.reached[n] {
+		p.reached[n], p.narrowed[n] = true, r
+		return
+	}
+	var all narrowing
+	for _, k := range p.narrowed[n] {
+		values := r.of(k.v)
+		values = [2]uint64{min(values[0], k.values[0]), max(values[1], k.values[1])}
+		if values != [2]uint64{0, k.v.Last()} {
+			all = append(all, narrow{k.v, values})
+		}
+	}
+	p.narrowed[n] = all
+}
+
+// keep adds a node without what is not reached, or finds an equal one.
+func (p *pruner) keep(n NodeID) NodeID {
+	node := &p.graph.Nodes[n]
+	starts, kids := node.within(p.narrowed[n].of(node.Var))
+	out := Node{Var: node.Var}
+	for i, k := range kids {
+		k = p.to(k)
+		if j := len(out.Kids); j == 0 || out.Kids[j-1] != k {
+			out.Starts, out.Kids = append(out.Starts, starts[i]), append(out.Kids, k)
+		}
+	}
+	out.Starts[0] = 0
+	return p.out.add(out)
+}
+
+// nodeStore gives equal nodes one id. Kids stand before their parents.
+type nodeStore struct {
+	nodes []Node
+	vars  map[Var]uint32
+	cons  map[string]NodeID
+}
+
+// add gives the node's id, or its kid's if there is but one.
+func (s *nodeStore) add(n Node) NodeID {
+	if len(n.Kids) == 1 {
+		return n.Kids[0]
+	}
+	if s.cons == nil {
+		s.vars, s.cons = map[Var]uint32{}, map[string]NodeID{}
+	}
+	if _, ok := s.vars[n.Var]; !ok {
+		s.vars[n.Var] = uint32(len(s.vars))
+	}
+	key := binary.LittleEndian.AppendUint32(nil, s.vars[n.Var])
+	for i := range n.Kids {
+		key = binary.LittleEndian.AppendUint64(key, n.Starts[i])
+		key = binary.LittleEndian.AppendUint32(key, uint32(n.Kids[i]))
+	}
+	if id, ok := s.cons[string(key)]; ok {
+		return id
+	}
+	id := NodeID(len(s.nodes))
+	s.nodes = append(s.nodes, n)
+	s.cons[string(key)] = id
+	return id
+}

@@ -40,7 +40,7 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 			return found{}, false, x.strange("compares what is not understood")
 		}
 		other := *s
-		f, err = x.fork(read, node{kind: opaqueNode}, [2]int{target, at + 1}, [2]*state{s, &other})
+		f, err = x.fork(read, node{kind: opaqueNode, value: uint64(at)}, [2]int{target, at + 1}, [2]*state{s, &other})
 		f.tests = true
 		return f, true, err
 	}
@@ -149,21 +149,21 @@ func (x *explorer) testNumber(v *value, in set, bytes int) (node, error) {
 			return node{}, x.wrong("tests bytes that may be anything")
 		}
 		if v.bytes[i] != first+symbol(i) {
-			return node{kind: opaqueNode}, nil
+			return node{kind: opaqueNode, value: uint64(x.slot)}, nil
 		}
 	}
 	n := node{kind: testNode, width: uint8(8 * bytes)}
 	n.in = in.and(set{{0, ones(uint(8 * bytes))}})
 	if first >= members {
 		if bytes > 1 {
-			return node{kind: opaqueNode}, nil
+			return node{kind: opaqueNode, value: uint64(x.slot)}, nil
 		}
 		n.space, n.v = sets, int32(first-members)
 		return n, nil
 	}
 	variable, significance, ok := first.isInput()
 	if !ok || significance+bytes > 8 {
-		return node{kind: opaqueNode}, nil
+		return node{kind: opaqueNode, value: uint64(x.slot)}, nil
 	}
 	n.v, n.shift = int32(variable), uint8(8*significance)
 	return n, nil

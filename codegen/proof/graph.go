@@ -49,7 +49,7 @@ const (
 	skipNode                   // counter value could not be found
 	eventNode                  // the event is written
 	setNode                    // variable becomes value, or that of another variable
-	opaqueNode                 // a test that is not followed: kids[0] or kids[1]
+	opaqueNode                 // a test that is not followed, by the instruction at value: kids[0] or kids[1]
 	chooseNode                 // kids by the value of variable, those of values
 )
 
@@ -67,6 +67,16 @@ type node struct {
 	event  string // the symbols of the bytes, two bytes each
 	asked  asked
 	tail   bool // nothing is tested from here on
+}
+
+// unfollowed is the slot of a test that is not followed, or -1.
+func (g *graph) unfollowed() int {
+	for _, id := range g.order {
+		if n := &g.nodes[id]; n.kind == opaqueNode {
+			return int(n.value)
+		}
+	}
+	return -1
 }
 
 type space uint8

@@ -129,7 +129,7 @@ func (b *behaviour) run(t testing.TB, object []byte, visit func(string) bool) (l
 		d, err := instance.Eval(&b.requests[i])
 		events, eventErr := instance.Events()
 		for k := range events {
-			spellUnknown(&events[k].Request)
+			spellContext(&events[k].Request, &b.requests[i])
 		}
 		if !visit(fmt.Sprint(d, err != nil, events, eventErr != nil)) {
 			break
@@ -138,18 +138,18 @@ func (b *behaviour) run(t testing.TB, object []byte, visit func(string) bool) (l
 	return true
 }
 
-// spellUnknown gives unknown fields one spelling: which one an event has does not
-// matter.
-func spellUnknown(r *compiler.Request) {
+// spellContext leaves the network context out of an event if it is the connection's,
+// or unknown: an event has it if a rule that was tried needs it, and may have it. An
+// accepted connection has no next hop.
+func spellContext(r, of *compiler.Request) {
 	none := compiler.NoContext()
-	if !compiler.InterfaceType.Known(r.Value(compiler.InterfaceType)) {
-		r.InterfaceType = none.InterfaceType
+	unknown := true
+	for _, f := range []compiler.Field{compiler.InterfaceType, compiler.TunnelType, compiler.NextHop, compiler.SubInterface} {
+		unknown = unknown && !f.Known(r.Value(f))
 	}
-	if !compiler.NextHop.Known(r.Value(compiler.NextHop)) {
-		r.NextHop = none.NextHop
-	}
-	if !compiler.SubInterface.Known(r.Value(compiler.SubInterface)) {
-		r.SubInterface = none.SubInterface
+	same := r.InterfaceType == of.InterfaceType && r.TunnelType == of.TunnelType && (r.NextHop == of.NextHop || r.NextHop == 0) && r.SubInterface == of.SubInterface
+	if unknown || same {
+		r.InterfaceType, r.TunnelType, r.NextHop, r.SubInterface = none.InterfaceType, none.TunnelType, none.NextHop, none.SubInterface
 	}
 }
 
@@ -262,7 +262,7 @@ func refuse(p *compiler.Policy, object []byte) (by string, r *proof.Result) {
 		return "verifier", &proof.Result{}
 	}
 	r, err = proof.Check(p, object, 500*time.Millisecond)
-	if err != nil || r.Status == proof.Refuted {
+	if err != nil || r.Status == proof.Refuted || r.Status == proof.Refused {
 		return "proof", r
 	}
 	return "", r

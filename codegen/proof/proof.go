@@ -23,15 +23,16 @@ type Status uint8
 const (
 	Proved  Status = iota // the object is the policy
 	Refuted               // it is not
-	Tested                // neither could be shown; no difference was found on some connections
+	Refused               // it has an instruction that is not followed, and that no program of hopgate has
+	Tested                // nothing could be shown in time; no difference was found on some connections
 )
 
-func (s Status) String() string { return [...]string{"proved", "refuted", "tested"}[s] }
+func (s Status) String() string { return [...]string{"proved", "refuted", "refused", "tested"}[s] }
 
 // Result is what a check found out, and how.
 type Result struct {
 	Status Status
-	Reason string // why it is refuted, or could not be proved
+	Reason string // why it is refuted or refused, or could not be proved
 
 	// Counterexample is a connection that shows the difference; nil where the object
 	// is wrong as such.
@@ -51,8 +52,8 @@ func (r *Result) String() string {
 	switch r.Status {
 	case Proved:
 		return fmt.Sprintf("proved: %d functions, %d nodes, %d boxes, %d steps", r.Functions, r.Nodes, r.Boxes, r.Steps)
-	case Refuted:
-		return "refuted: " + r.Reason
+	case Refuted, Refused:
+		return r.Status.String() + ": " + r.Reason
 	}
 	return fmt.Sprintf("tested on %d points, not proved: %s", r.Points, r.Reason)
 }
@@ -105,6 +106,9 @@ func (c *checker) conclude(functions []*function, budget time.Duration) {
 		err = fmt.Errorf("%w after %s", errTime, budget)
 	}
 	r.Status, r.Reason = Tested, err.Error()
+	if refused != nil {
+		r.Status = Refused
+	}
 	if c.program.Target != codegen.Windows {
 		return
 	}
@@ -186,7 +190,7 @@ func (c *checker) readSet(m *ebpf.MapSpec, info *mapInfo) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("map `%s` is not known", m.Name)
+	return &errWrong{reason: fmt.Sprintf("map `%s` is not known", m.Name)}
 }
 
 // checkLookups checks the functions that the entry points call.

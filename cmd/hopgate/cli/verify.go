@@ -110,6 +110,8 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 	switch {
 	case found.Status == proof.Refuted:
 		return fmt.Errorf("the compiled object is not the policy, which is a bug of hopgate: %s", found)
+	case found.Status == proof.Refused:
+		return fmt.Errorf("the compiled object cannot be compared with the policy, which is a bug of hopgate: %s", found)
 	case found.Status == proof.Proved && verbose:
 		fmt.Fprintf(c.err, "%s in %s\n", found, found.Duration.Round(time.Millisecond))
 	case found.Status == proof.Tested && mode == "require":

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -74,11 +74,9 @@ func TestSwitchInKernel(t *testing.T) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
 	kernel := tracepoint.Load(t, engine, compiler.Connect)
-	dir, err := os.MkdirTemp("/sys/fs/bpf", "hopgate-test-")
-	if err != nil {
-		t.Skipf("there is no bpf file system to pin maps in: %v", err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
 		require.NoError(t, kernel.Maps[name].Pin(filepath.Join(dir, name)))
 	}

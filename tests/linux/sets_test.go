@@ -5,7 +5,6 @@ package linux
 import (
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -66,8 +65,7 @@ func TestBigSetsAgree(t *testing.T) {
 // force, and by way of what it has pinned.
 func TestChangeSet(t *testing.T) {
 	d := devices(t)[0]
-	pin := filepath.Join("/sys/fs/bpf", "hopgate-set-test")
-	t.Cleanup(func() { _ = os.RemoveAll(pin) })
+	pin := filepath.Join(bpffs(t), "sets")
 	p := check(t, `policy sets {
   default allow
   set live dynamic = { 192.0.2.0/24 }

@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/hopgate/hopgate/cmd/hopgate/cli"
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
@@ -29,6 +30,9 @@ const inside = "HOPGATE_TEST_INSIDE"
 // TestMain runs the tests in a process of their own, in new network and mount
 // namespaces.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "hopgate" {
+		os.Exit(cli.Run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	if to := os.Getenv(childSends); to != "" {
 		os.Exit(sendAsChild(to))
 	}

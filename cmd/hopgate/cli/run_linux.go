@@ -3,12 +3,15 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,11 +22,15 @@ import (
 )
 
 // runKernel puts a policy in force in the Linux kernel until a signal ends it, or
-// the command has ended.
-func (c *console) runKernel(o *kernelOptions, bind bindings) (err error) {
-	if o.driver != "" || o.form.value == "table" || o.service {
+// the command has ended and with it all that it has started.
+func (c *console) runKernel(o *kernelOptions, bind bindings) error {
+	switch {
+	case o.driver != "" || o.form.value == "table" || o.service:
 		return misuse{errors.New("--driver, --form table and --service are for Windows")}
+	case o.pin != "" && o.cgroup == "":
+		return misuse{errors.New("--pin needs --cgroup: the cgroup that a command gets of its own ends with it")}
 	}
+	files := watch(o)
 	policy, program, err := c.kernelProgram(o)
 	if err != nil {
 		return err
@@ -36,69 +43,113 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) (err error) {
 		return err
 	}
 	defer remove()
-	events, problems := make(chan decided, 1024), make(chan error, 16)
-	hook, err := runtime.AttachKernel(program, &runtime.KernelOptions{
-		Cgroup: cgroup, Pin: o.pin, NoConnectStage: o.connectStage.value == "off",
-		Event:   func(p *codegen.Program, e *codegen.Event) { events <- decided{p, *e} },
-		Problem: func(err error) { problems <- err },
-	})
-	if err != nil {
+	e := &enforcement{console: c, o: o, files: files, events: make(chan decided, 1<<14), problems: make(chan error, 64)}
+	if e.hook, err = runtime.AttachKernel(program, e.options(cgroup)); err != nil {
 		return c.explainRefusal(o, err)
 	}
+	var printing sync.WaitGroup
+	printing.Go(func() {
+		for event := range e.events {
+			c.printDecision(o, event)
+		}
+	})
 	c.warnOfReroutes(o)
-	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s\n", program.Policy, cgroup)
+	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", program.Policy, cgroup)
+	err = errors.Join(e.run(cgroup), e.hook.Close())
+	e.sayLost()
+	close(e.events)
+	printing.Wait()
+	return err
+}
 
+// enforcement is a policy in force in the kernel.
+type enforcement struct {
+	*console
+	o     *kernelOptions
+	hook  *runtime.Kernel
+	files watched
+
+	// The policy must not wait for whoever reads the output: what does not fit in
+	// here is lost, and said to be.
+	events   chan decided
+	problems chan error
+	lost     atomic.Uint64 // events
+}
+
+func (e *enforcement) options(cgroup string) *runtime.KernelOptions {
+	return &runtime.KernelOptions{
+		Cgroup: cgroup, Pin: e.o.pin, NoConnectStage: e.o.connectStage.value == "off",
+		Event: func(p *codegen.Program, event *codegen.Event) {
+			select {
+			case e.events <- decided{p, *event}:
+			default:
+				e.lost.Add(1)
+			}
+		},
+		Problem: func(err error) {
+			select {
+			case e.problems <- err:
+			default:
+			}
+		},
+	}
+}
+
+// run starts the command, if there is one, and reloads the policy when its files
+// change, until the end.
+func (e *enforcement) run(cgroup string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(signals)
-	ended, err := o.start(cgroup)
-	files := filesOf(o.path, policy)
+	command, ended, err := e.o.start(cgroup)
+	if err != nil {
+		return err
+	}
 	poll := time.NewTicker(500 * time.Millisecond)
 	defer poll.Stop()
-	reload := func() {
-		policy, program, err := c.kernelProgram(o)
-		if err == nil {
-			err = hook.Update(program)
-		}
-		if err != nil {
-			c.report(err)
-			fmt.Fprintln(c.err, "hopgate: the policy before stays in force")
-			return
-		}
-		files = filesOf(o.path, policy)
-		fmt.Fprintf(c.err, "hopgate: policy %s is in force, loaded again\n", program.Policy)
-	}
-	for running := err == nil; running; {
-		select {
-		case e := <-events:
-			c.printDecision(o, e)
-		case err := <-problems:
-			fmt.Fprintf(c.err, "hopgate: %v\n", err)
-		case s := <-signals:
-			if s == unix.SIGHUP {
-				reload()
-				continue
-			}
-			running = false
-		case <-poll.C:
-			if files.changed() {
-				files = files.now()
-				reload()
-			}
-		case err = <-ended:
-			running = false
-		}
-	}
-	closed := make(chan error, 1)
-	go func() { closed <- hook.Close() }()
 	for {
 		select {
-		case e := <-events:
-			c.printDecision(o, e)
-		case <-problems:
-		case problem := <-closed:
-			return errors.Join(err, problem)
+		case err := <-e.problems:
+			fmt.Fprintf(e.err, "hopgate: %v\n", err)
+		case s := <-signals:
+			switch {
+			case s == unix.SIGHUP:
+				e.reload()
+			case command == nil:
+				return nil
+			case s == unix.SIGTERM: // a terminal sends SIGINT to the command as well
+				_ = command.Signal(s)
+			}
+		case <-poll.C:
+			e.sayLost()
+			if e.files.changed() {
+				e.reload()
+			}
+		case err := <-ended:
+			return err
 		}
+	}
+}
+
+// reload puts the policy in force as its files are now; if that fails the one before
+// stays.
+func (e *enforcement) reload() {
+	e.files = watch(e.o)
+	_, program, err := e.kernelProgram(e.o)
+	if err == nil {
+		err = e.explainRefusal(e.o, e.hook.Update(program))
+	}
+	if err != nil {
+		e.report(err)
+		fmt.Fprintln(e.err, "hopgate: the policy before stays in force")
+		return
+	}
+	fmt.Fprintf(e.err, "hopgate: policy %s is in force, loaded again\n", program.Policy)
+}
+
+func (e *enforcement) sayLost() {
+	if n := e.lost.Swap(0); n > 0 {
+		fmt.Fprintf(e.err, "hopgate: %d decisions were not printed: they came faster than they could be\n", n)
 	}
 }
 
@@ -134,32 +185,60 @@ func (o *kernelOptions) makeCgroup() (path string, remove func(), err error) {
 	return path, func() { _ = os.Remove(path) }, nil
 }
 
-// start runs the command inside the cgroup and gives its end; nothing ends where
-// there is none.
-func (o *kernelOptions) start(cgroup string) (<-chan error, error) {
+// start runs the command inside the cgroup and gives its end, and if the cgroup is
+// the command's own, that of all it has started; nothing ends where there is no
+// command. Should hopgate be killed, so is the command.
+func (o *kernelOptions) start(cgroup string) (*os.Process, <-chan error, error) {
 	ended := make(chan error, 1)
 	if len(o.command) == 0 {
-		return ended, nil
+		return nil, ended, nil
 	}
 	dir, err := os.Open(cgroup)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer dir.Close()
 	child := exec.Command(o.command[0], o.command[1:]...)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	child.SysProcAttr = &unix.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd()), Pdeathsig: unix.SIGKILL}
 	if err := child.Start(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	go func() {
 		err := child.Wait()
 		if err != nil {
 			err = fmt.Errorf("%s: %w", o.command[0], err)
 		}
+		if o.cgroup == "" {
+			err = errors.Join(err, waitUntilEmpty(cgroup))
+		}
 		ended <- err
 	}()
-	return ended, nil
+	return child.Process, ended, nil
+}
+
+// waitUntilEmpty waits for the end of all processes in a cgroup and below.
+func waitUntilEmpty(cgroup string) error {
+	events, err := os.Open(filepath.Join(cgroup, "cgroup.events"))
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	text := make([]byte, 256)
+	for {
+		n, err := events.ReadAt(text, 0)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if strings.Contains(string(text[:n]), "populated 0") {
+			return nil
+		}
+		// The kernel tells of a change of the file by POLLPRI.
+		_, err = unix.Poll([]unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}, -1)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // warnOfReroutes names the nftables chains that may change routes behind the

@@ -106,7 +106,6 @@ func (e *enforcement) run() error {
 			}
 		case <-poll.C:
 			if e.files.changed() {
-				e.files = e.files.now()
 				policy = e.reload(policy)
 			}
 		case <-e.stop:
@@ -118,6 +117,7 @@ func (e *enforcement) run() error {
 // load reads the policy and binds its interfaces to the host's, but for those that
 // are bound by hand.
 func (e *enforcement) load() (*compiler.Policy, error) {
+	e.files = watch(e.o)
 	policy, err := load(e.o.path, e.o.check)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,6 @@ func (e *enforcement) load() (*compiler.Policy, error) {
 			fmt.Fprintf(e.err, "hopgate: interface `%s`: there is no interface of %s `%s` now\n", i.Name, i.Kind, i.Value)
 		}
 	}
-	e.files = filesOf(e.o.path, policy)
 	return policy, nil
 }
 

@@ -3,35 +3,25 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"time"
-
-	"github.com/hopgate/hopgate/compiler"
-	"github.com/hopgate/hopgate/lang"
 )
 
-// watched are the files a policy was read from, with when they were changed.
+// watched are the files a policy is read from, with when they were changed.
 type watched map[string]time.Time
 
-func filesOf(path string, policy *compiler.Policy) watched {
-	w := watched{path: {}}
-	add := func(s lang.Span) {
-		if s.Source != nil {
-			w[s.Source.Name] = time.Time{}
-		}
-	}
-	for i := range policy.Rules {
-		add(policy.Rules[i].Span)
-	}
-	for _, s := range policy.Sets {
-		add(s.Span)
-	}
-	return w.now()
-}
-
-func (w watched) now() watched {
-	for path := range w {
+// watch notes which files the policy is read from, from now on.
+func watch(o *kernelOptions) watched {
+	w := watched{o.path: changedAt(o.path)}
+	o.check.Open = func(path string) ([]byte, error) {
 		w[path] = changedAt(path)
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, maxInput+1))
 	}
 	return w
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -319,17 +318,16 @@ func networkCookie() (uint64, error) {
 	return cookie, nil
 }
 
-// explainLoad says in words why a program could not be loaded.
+// explainLoad says in words why a program could not be loaded. Without privileges
+// the kernel's features cannot be told either, so that those come first.
 func explainLoad(err error) error {
 	verifier := new(ebpf.VerifierError)
+	missing := missingPrivileges()
 	switch {
+	case missing != "":
+		return fmt.Errorf("%w: loading programs needs %s; run as root: %w", ErrKernel, missing, err)
 	case errors.As(err, &verifier):
-		if strings.Contains(strings.Join(verifier.Log, "\n"), "tracing progs must") || errors.Is(err, unix.EACCES) && os.Geteuid() != 0 {
-			return fmt.Errorf("%w: programs that read the device need CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN: %w", ErrKernel, err)
-		}
 		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("%w: loading programs needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; run as root: %w", ErrKernel, err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):
 		return fmt.Errorf("%w: hopgate needs Linux 6.10 with BTF (CONFIG_DEBUG_INFO_BTF) and cgroup BPF: %w", ErrKernel, err)
 	}

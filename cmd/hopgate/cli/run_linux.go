@@ -43,9 +43,9 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		return err
 	}
 	defer remove()
-	e := &enforcement{console: c, o: o, files: files, events: make(chan decided, 1<<14), problems: make(chan error, 64)}
-	if e.hook, err = runtime.AttachKernel(program, e.options(cgroup)); err != nil {
-		return c.explainRefusal(o, err)
+	e := &enforcement{
+		console: c, o: o, files: files,
+		signals: make(chan os.Signal, 4), events: make(chan decided, 1<<14), problems: make(chan error, 64),
 	}
 	var printing sync.WaitGroup
 	printing.Go(func() {
@@ -53,21 +53,27 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 			c.printDecision(o, event)
 		}
 	})
+	defer printing.Wait()
+	defer close(e.events)
+	signal.Notify(e.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(e.signals)
+	if e.hook, err = runtime.AttachKernel(program, e.options(cgroup)); err != nil {
+		return c.explainRefusal(o, err)
+	}
 	c.warnOfReroutes(o)
 	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", program.Policy, cgroup)
 	err = errors.Join(e.run(cgroup), e.hook.Close())
 	e.sayLost()
-	close(e.events)
-	printing.Wait()
 	return err
 }
 
 // enforcement is a policy in force in the kernel.
 type enforcement struct {
 	*console
-	o     *kernelOptions
-	hook  *runtime.Kernel
-	files watched
+	o       *kernelOptions
+	hook    *runtime.Kernel
+	files   watched
+	signals chan os.Signal
 
 	// The policy must not wait for whoever reads the output: what does not fit in
 	// here is lost, and said to be.
@@ -98,9 +104,6 @@ func (e *enforcement) options(cgroup string) *runtime.KernelOptions {
 // run starts the command, if there is one, and reloads the policy when its files
 // change, until the end.
 func (e *enforcement) run(cgroup string) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
-	defer signal.Stop(signals)
 	command, ended, err := e.o.start(cgroup)
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func (e *enforcement) run(cgroup string) error {
 		select {
 		case err := <-e.problems:
 			fmt.Fprintf(e.err, "hopgate: %v\n", err)
-		case s := <-signals:
+		case s := <-e.signals:
 			switch {
 			case s == unix.SIGHUP:
 				e.reload()

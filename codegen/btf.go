@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 )
 
@@ -162,21 +163,37 @@ func (s *codeSection) declareStructures(b *btf.Builder, ids map[string]btf.TypeI
 }
 
 // functionType is int NAME(void *ctx) for an entry point. A static function is int
-// NAME(void): nobody asks how many arguments it takes. Those of a global one are
-// numbers of 64 bits.
+// NAME(void): nobody asks how many arguments it takes. A global one has its type
+// with it.
 func functionType(f *placedFunction, integer btf.Type) *btf.Func {
 	proto := &btf.FuncProto{Return: integer}
-	arguments, global := globalFunctions[f.name]
-	switch {
-	case f.local && !global:
-		return &btf.Func{Name: f.name, Type: proto, Linkage: btf.StaticFunc}
+	switch global := f.globalType(); {
+	case global != nil:
+		return global
 	case f.local:
-		number := &btf.Int{Name: "u64", Size: 8}
-		for i := range arguments {
-			proto.Params = append(proto.Params, btf.FuncParam{Name: fmt.Sprintf("n%d", i), Type: number})
-		}
-	default:
-		proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
+		return &btf.Func{Name: f.name, Type: proto, Linkage: btf.StaticFunc}
 	}
+	proto.Params = []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: &btf.Void{}}}}
 	return &btf.Func{Name: f.name, Type: proto, Linkage: btf.GlobalFunc}
+}
+
+// globalType is the type of a global function that is no entry point, else nil.
+func (f *placedFunction) globalType() *btf.Func {
+	if !f.local || len(f.instructions) == 0 {
+		return nil
+	}
+	if t := btf.FuncMetadata(&f.instructions[0]); t != nil && t.Linkage == btf.GlobalFunc {
+		return t
+	}
+	return nil
+}
+
+// asGlobal makes code a global function, which verifiers take once and by itself,
+// and not for each call.
+func asGlobal(code asm.Instructions, name string, result btf.Type, arguments ...btf.Type) {
+	proto := &btf.FuncProto{Return: result}
+	for i, t := range arguments {
+		proto.Params = append(proto.Params, btf.FuncParam{Name: fmt.Sprintf("n%d", i), Type: t})
+	}
+	code[0] = btf.WithFuncMetadata(code[0].WithSymbol(name), &btf.Func{Name: name, Type: proto, Linkage: btf.GlobalFunc})
 }

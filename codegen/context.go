@@ -7,7 +7,7 @@ import (
 )
 
 // connection says where a program finds the connection it judges: at offsets from
-// a register. The network context is on the stack, once it has been asked for.
+// a register. The network context is in its own place, once it has been asked for.
 type connection struct {
 	base          asm.Register
 	remote, local end
@@ -16,6 +16,35 @@ type connection struct {
 	protocol      int16 // u32
 	compartment   int16 // u32, or absent: 0
 	luid          int16 // u64 of the local interface, or absent: the next hop's
+	network       networkPlace
+}
+
+// networkPlace is where the network context is, from a register.
+type networkPlace struct {
+	base asm.Register
+	at   int16
+}
+
+// address puts the place into a register.
+func (p networkPlace) address(dst asm.Register) asm.Instructions {
+	return asm.Instructions{asm.Mov.Reg(dst, p.base), asm.Add.Imm(dst, int32(p.at))}
+}
+
+// unknown marks the network context as not available. With all it writes every
+// byte, as a first write must.
+func (p networkPlace) unknown(all bool) asm.Instructions {
+	var code asm.Instructions
+	if all {
+		for at := int16(0); at < NetworkContextSize; at += 8 {
+			code = append(code, storeTo(p.base, p.at+at, 0, asm.DWord))
+		}
+	} else {
+		code = append(code,
+			storeTo(p.base, p.at+NetworkContextInterfaceType, 0, asm.Word),
+			storeTo(p.base, p.at+NetworkContextNextHop, 0, asm.DWord),
+			storeTo(p.base, p.at+NetworkContextSubInterface, 0, asm.Word))
+	}
+	return append(code, storeTo(p.base, p.at+NetworkContextTunnelType, -1, asm.Word))
 }
 
 // absent is the offset of what a program is not shown.
@@ -30,6 +59,7 @@ func sockAddr(hook compiler.Hook) connection {
 		protocol:    SockAddrProtocol,
 		compartment: SockAddrCompartment,
 		luid:        SockAddrInterface,
+		network:     networkPlace{regStack, stackContext},
 	}
 	if hook == compiler.Accept {
 		c.remote, c.local = c.local, c.remote
@@ -49,6 +79,7 @@ const (
 	regConst   = asm.R0  // a constant of 64 bits to compare with
 	regValue   = asm.R1  // the value under test, if it has no register of its own
 	regContext = asm.R6  // the context
+	regState   = asm.R7  // the value of the state map, in decisions on Linux that need it
 	regAudit   = asm.R8  // the audit rule that matched, as leafValue; only with audit rules
 	regLeaf    = asm.R9  // the rule that decided, as leafValue
 	regStack   = asm.R10 // end of the stack frame
@@ -76,16 +107,16 @@ func (c connection) load(v compiler.Var, dst asm.Register) asm.Instructions {
 	}
 	switch v.Field {
 	case compiler.InterfaceType:
-		return plain(regStack, stackContext+NetworkContextInterfaceType, asm.Word)
+		return plain(c.network.base, c.network.at+NetworkContextInterfaceType, asm.Word)
 	case compiler.TunnelType:
-		return plain(regStack, stackContext+NetworkContextTunnelType, asm.Word)
+		return plain(c.network.base, c.network.at+NetworkContextTunnelType, asm.Word)
 	case compiler.NextHop:
-		return plain(regStack, stackContext+NetworkContextNextHop, asm.DWord)
+		return plain(c.network.base, c.network.at+NetworkContextNextHop, asm.DWord)
 	case compiler.SubInterface:
-		return plain(regStack, stackContext+NetworkContextSubInterface, asm.Word)
+		return plain(c.network.base, c.network.at+NetworkContextSubInterface, asm.Word)
 	case compiler.Interface:
 		if c.luid == absent {
-			return plain(regStack, stackContext+NetworkContextNextHop, asm.DWord)
+			return plain(c.network.base, c.network.at+NetworkContextNextHop, asm.DWord)
 		}
 		return plain(c.base, c.luid, asm.DWord)
 	case compiler.Protocol:

@@ -49,7 +49,7 @@ type coreRelocation struct {
 // visibility tells libbpf to let the verifier take a static function with its
 // caller; the binding stays global for loaders that find functions by name.
 func (f *placedFunction) visibility() elf.SymVis {
-	if f.local && globalFunctions[f.name] == 0 {
+	if f.local && f.globalType() == nil {
 		return elf.STV_HIDDEN
 	}
 	return elf.STV_DEFAULT

@@ -57,20 +57,24 @@ func (f *function) generate() (asm.Instructions, error) {
 	entry := f.decide()
 	start := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
 	if f.events {
-		start = append(start, unknownContext(true)...)
+		start = append(start, f.sees.network.unknown(true)...)
 	}
 	return assemble(f.blocks, f.straight(entry, start...))
 }
 
 // decide goes to the code of the graph of the connection's family.
 func (f *function) decide() blockID {
+	body := f.body
+	if f.target == Linux {
+		body = f.callDecision
+	}
 	switch {
 	case !f.ipv6:
-		return f.body(&f.diagram.IPv4, f.sees)
+		return body(&f.diagram.IPv4, f.sees)
 	case sameGraphs(f.diagram):
-		return f.body(&f.diagram.IPv6, f.sees)
+		return body(&f.diagram.IPv6, f.sees)
 	}
-	return f.splitMapped(f.body(&f.diagram.IPv4, f.sees.mapped()), f.body(&f.diagram.IPv6, f.sees))
+	return f.splitMapped(body(&f.diagram.IPv4, f.sees.mapped()), body(&f.diagram.IPv6, f.sees))
 }
 
 // splitMapped goes to ipv4 for an IPv4-mapped remote address, else to ipv6.
@@ -86,23 +90,6 @@ func (f *function) splitMapped(ipv4, ipv6 blockID) blockID {
 		jump:  jump{op: asm.JEq, wide: true, dst: regValue},
 		taken: prefix, next: ipv6,
 	})
-}
-
-// unknownContext marks the network context on the stack as not available. With
-// all it writes every byte, as a first write must.
-func unknownContext(all bool) asm.Instructions {
-	var code asm.Instructions
-	if all {
-		for at := int16(0); at < NetworkContextSize; at += 8 {
-			code = append(code, storeImm(stackContext+at, 0, asm.DWord))
-		}
-	} else {
-		code = append(code,
-			storeImm(stackContext+NetworkContextInterfaceType, 0, asm.Word),
-			storeImm(stackContext+NetworkContextNextHop, 0, asm.DWord),
-			storeImm(stackContext+NetworkContextSubInterface, 0, asm.Word))
-	}
-	return append(code, storeImm(stackContext+NetworkContextTunnelType, -1, asm.Word))
 }
 
 // body is the code of one graph.
@@ -140,6 +127,10 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b.trees.cons = map[consKey]target{}
 	b.homes = b.chooseHomes()
 	b.first = firstRules(g)
+	if f.target == Linux {
+		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
+		return b.findState(f.straight(root, append(b.noRule(), b.loadHomes(asm.R2, asm.R9)...)...))
+	}
 	if b.readUpFront() {
 		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
 		return b.callContext(f.straight(root, append(b.noRule(), b.loadHomes(asm.R6, asm.R9)...)...))
@@ -150,7 +141,7 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 }
 
 // chooseHomes gives registers to the variables that most nodes test. Those from
-// the network context stay on the stack.
+// the network context, where it is asked for on the way, stay on the stack.
 func (b *body) chooseHomes() []home {
 	count := map[compiler.Var]int{}
 	calls := false
@@ -164,14 +155,17 @@ func (b *body) chooseHomes() []home {
 		if v.Interface != nil {
 			continue
 		}
-		if !b.connection.fromContext(v.Field) {
+		if b.target == Linux || !b.connection.fromContext(v.Field) {
 			if count[v]++; count[v] == 2 {
 				vars = append(vars, v)
 			}
 		}
 	}
 	slices.SortStableFunc(vars, func(x, y compiler.Var) int { return count[y] - count[x] })
-	free := []asm.Register{asm.R7}
+	var free []asm.Register
+	if !b.testsInterfaces() {
+		free = append(free, regState)
+	}
 	if !b.audit {
 		free = append(free, asm.R8)
 		if len(b.graph.Trees) == 1 {

@@ -63,6 +63,10 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	}
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
 	early := d.Without(notYetKnown...)
+	decisions, err := decisions(d, early, opts)
+	if err != nil {
+		return nil, err
+	}
 	for _, stage := range linuxStages {
 		f := newFunction(d, stage.ipv6, opts)
 		f.sees, f.early = flow, stage.early
@@ -75,14 +79,19 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 		context := "network_context_of_" + stage.name
 		f.context = callLocal(context)
 		code, err := assemble(f.blocks, stage.code(f))
-		if err == nil {
-			code, err = withLookups(code, Linux)
-		}
 		if err != nil {
 			return nil, err
 		}
 		code[0] = code[0].WithSymbol(stage.name)
-		if slices.ContainsFunc(code, func(ins asm.Instruction) bool { return ins.Reference() == context }) {
+		for _, decide := range decisions {
+			if calls(code, decide[0].Symbol()) {
+				code = append(code, decide...)
+			}
+		}
+		if code, err = withLookups(code, Linux); err != nil {
+			return nil, err
+		}
+		if calls(code, context) {
 			code = append(code, networkContext(context, stage.section == "sockops")...)
 		}
 		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})
@@ -99,6 +108,7 @@ var flow = connection{
 	protocol:    stackFlow + flowProtocol,
 	compartment: absent,
 	luid:        absent,
+	network:     networkPlace{regStack, stackFlow + flowContext},
 }
 
 func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
@@ -139,13 +149,7 @@ func (f *function) describeInterface(next blockID) blockID {
 	if f.target != Linux || f.early {
 		return next
 	}
-	failed := f.straight(next, unknownContext(false)...)
-	return f.branch(asm.JEq, asm.R0, 0, next, failed,
-		asm.Mov.Reg(asm.R1, regContext),
-		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, stackContext),
-		asm.Mov.Imm(asm.R3, NetworkContextSize),
-		f.context)
+	return f.describeNetwork(next)
 }
 
 // branch adds code that ends in a comparison of a register with a constant.
@@ -198,9 +202,8 @@ func (b *body) isInterface(p point, n *compiler.Node) blockID {
 	same := func(at, flowAt int16, size asm.Size, next blockID) blockID {
 		return b.add(block{
 			code: asm.Instructions{
-				asm.LoadMem(regConst, regStack, stackState, asm.DWord),
-				asm.LoadMem(regConst, regConst, at, size),
-				asm.LoadMem(regValue, regStack, stackFlow+flowAt, size),
+				asm.LoadMem(regConst, regState, at, size),
+				asm.LoadMem(regValue, b.connection.base, flowAt, size),
 			},
 			jump: jump{op: asm.JEq, wide: true, dst: regValue, reg: true, src: regConst}, taken: next, next: no,
 		})

@@ -27,7 +27,7 @@ func (f *function) sendmsg() blockID {
 func (f *function) start() asm.Instructions {
 	start := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
 	if f.events {
-		start = append(start, unknownContext(true)...)
+		start = append(start, f.sees.network.unknown(true)...)
 	}
 	return start
 }

@@ -83,6 +83,7 @@ const (
 	flowGeneration = 44 // u32, of the state map
 	flowNetwork    = 48 // u64 cookie of the network namespace
 	flowSize       = 56
+	flowContext    = flowSize // the network context, for decisions that ask for it
 )
 
 // An entry of the cache map. The sequence is odd while the entry is written.
@@ -138,7 +139,7 @@ const (
 // The stack of a program for Linux, below what all targets have. The pointers are
 // to the socket, the state map's value and the cache's entry.
 const (
-	stackFlow   = stackEvent - flowSize
+	stackFlow   = stackEvent - flowContext - NetworkContextSize
 	stackSocket = stackFlow - 8
 	stackState  = stackSocket - 8
 	stackEntry  = stackState - 8

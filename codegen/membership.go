@@ -32,10 +32,15 @@ func (b *body) membership(p point, n *compiler.Node) blockID {
 	return b.branch(asm.JEq, asm.R0, setBroken, b.broken, found, code...)
 }
 
+// calls reports whether the code refers to a function.
+func calls(code asm.Instructions, name string) bool {
+	return slices.ContainsFunc(code, func(ins asm.Instruction) bool { return ins.Reference() == name })
+}
+
 // withLookups adds the local functions that the code looks sets up with.
 func withLookups(code asm.Instructions, target Target) (asm.Instructions, error) {
 	for _, name := range []string{narrowLookup, wideLookup} {
-		if !slices.ContainsFunc(code, func(ins asm.Instruction) bool { return ins.Reference() == name }) {
+		if !calls(code, name) {
 			continue
 		}
 		lookup, err := lookupFunction(name, target)

@@ -3,6 +3,7 @@ package codegen
 import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Names of the functions that look numbers up in sets' tables. They take the key of
@@ -18,10 +19,6 @@ const (
 
 	setBroken = 2
 )
-
-// globalFunctions are the local functions that are no static ones, by name, with
-// the number of their arguments.
-var globalFunctions = map[string]int{narrowLookup: 2, wideLookup: 3}
 
 // Registers of a lookup. In r0 is a pointer to the block at hand.
 const (
@@ -46,9 +43,9 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	l := &setLookup{function: &function{target: target}, wide: name == wideLookup}
 	l.member = l.straight(noBlock, asm.Mov.Reg(asm.R0, regRank), asm.And.Imm(asm.R0, 1))
 	l.broken = l.straight(noBlock, asm.Mov.Imm(asm.R0, setBroken))
-	depth, number := narrowDepth, asm.Instructions{asm.Mov.Reg(regLow, asm.R2)}
+	depth, take := narrowDepth, asm.Instructions{asm.Mov.Reg(regLow, asm.R2)}
 	if l.wide {
-		depth, number = wideDepth, asm.Instructions{asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3)}
+		depth, take = wideDepth, asm.Instructions{asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3)}
 	}
 	node := l.broken
 	for range depth {
@@ -57,12 +54,17 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	header := l.straight(l.find(l.header(node), asm.Mov.Reg(asm.R1, regBlocks)),
 		asm.Mov.Reg(regBlocks, asm.R0),
 		asm.Mov.Imm(asm.R1, 0))
-	start := l.straight(l.find(header, loadMap(asm.R1, SetsMap)), number...)
+	start := l.straight(l.find(header, loadMap(asm.R1, SetsMap)), take...)
 	code, err := assemble(l.blocks, start)
 	if err != nil {
 		return nil, err
 	}
-	code[0] = code[0].WithSymbol(name)
+	number := &btf.Int{Name: "u64", Size: 8}
+	arguments := []btf.Type{number, number, number}
+	if !l.wide {
+		arguments = arguments[:2]
+	}
+	asGlobal(code, name, &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, arguments...)
 	return code, nil
 }
 
@@ -196,7 +198,7 @@ func (l *setLookup) frame(below, above, inside blockID) blockID {
 // SetsMap is put; false if there is no such function. It is for those who check
 // objects.
 func SetLookupCode(name string) (code []byte, at uint64, ok bool) {
-	if globalFunctions[name] == 0 {
+	if name != narrowLookup && name != wideLookup {
 		return nil, 0, false
 	}
 	insns, err := lookupFunction(name, Windows)

@@ -90,7 +90,7 @@ func (e *engine) generate() (asm.Instructions, error) {
 	e.policy = &compiler.Policy{AuditMode: true}
 	audited := e.settle(e.answerBlock())
 	settled := e.ifFlag(flagAuditMode, audited, enforced)
-	start := append(asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}, unknownContext(true)...)
+	start := append(asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}, e.sees.network.unknown(true)...)
 	return assemble(e.blocks, e.straight(e.find(e.readContext(e.fillSlots(e.lookUpSets(e.decide(settled))))), start...))
 }
 
@@ -130,16 +130,9 @@ func (e *engine) lookUp() asm.Instructions {
 
 // readContext asks for the network context if some node reads it.
 func (e *engine) readContext(next blockID) blockID {
-	failed := e.straight(next, unknownContext(false)...)
+	failed := e.straight(next, e.sees.network.unknown(false)...)
 	ask := e.add(block{
-		code: asm.Instructions{
-			asm.Mov.Reg(asm.R1, regContext),
-			asm.Mov.Reg(asm.R2, regStack),
-			asm.Add.Imm(asm.R2, stackContext),
-			asm.Mov.Imm(asm.R3, NetworkContextSize),
-			e.context,
-		},
-		jump: jump{op: asm.JEq, dst: asm.R0}, taken: next, next: failed,
+		code: e.askNetwork(), jump: jump{op: asm.JEq, dst: asm.R0}, taken: next, next: failed,
 	})
 	return e.ifFlag(flagContext, ask, next)
 }

@@ -1,0 +1,145 @@
+package codegen
+
+import (
+	"slices"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/hopgate/hopgate/compiler"
+)
+
+// A graph becomes a global function, long (struct hopgate_flow *), which several
+// stages share. The kernel's verifier takes it by itself. And it reads memory of
+// which the verifier keeps no account, other than of the stack: at the end of each
+// path it goes through all of a function in which another read of the stack has
+// been found.
+//
+// The function returns the rule as leafValue, with audit rules those in the upper
+// half, or one of these.
+const (
+	decisionUndecided = -1
+	decisionBroken    = -2
+)
+
+// judged is the connection as a decision finds it, in r6.
+var judged = connection{
+	base:        asm.R6,
+	remote:      end{flowRemote, flowRemotePort},
+	local:       end{flowLocal, flowLocalPort},
+	whole:       true,
+	protocol:    flowProtocol,
+	compartment: absent,
+	luid:        absent,
+	network:     networkPlace{asm.R6, flowContext},
+}
+
+// decisionName names the function of a graph.
+func (f *function) decisionName(g *compiler.Graph) string {
+	name := "hopgate_decide"
+	if f.early {
+		name += "_early"
+	}
+	if g == &f.diagram.IPv4 {
+		return name + "4"
+	}
+	return name + "6"
+}
+
+// asksNetwork reports whether a graph tests the network context.
+func asksNetwork(g *compiler.Graph, c connection) bool {
+	return slices.ContainsFunc(g.Nodes, func(n compiler.Node) bool { return n.Var.Interface == nil && c.fromContext(n.Var.Field) })
+}
+
+// decision writes the function of one graph of a diagram, which is an early one or
+// the whole.
+func decision(d *compiler.Diagram, ipv6, early bool, opts *Options) (asm.Instructions, error) {
+	f := newFunction(d, ipv6, opts)
+	f.early = early
+	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
+	f.undecided = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionUndecided))
+	result := asm.Instructions{asm.Mov.Reg32(asm.R0, regLeaf)}
+	if f.audit {
+		result = append(result, asm.LSh.Imm(regAudit, 32), asm.Or.Reg(asm.R0, regAudit))
+	}
+	f.settled = f.straight(noBlock, result...)
+	g, c := &d.IPv4, judged.mapped()
+	if ipv6 {
+		g, c = &d.IPv6, judged
+	}
+	entry := f.branch(asm.JEq, asm.R1, 0, f.broken, f.body(g, c), asm.Mov.Reg(asm.R6, asm.R1))
+	code, err := assemble(f.blocks, entry)
+	if err != nil {
+		return nil, err
+	}
+	size := uint32(flowContext)
+	switch {
+	case early:
+		size = flowInterface
+	case asksNetwork(g, c):
+		size += NetworkContextSize
+	}
+	bytes := &btf.Array{Index: &btf.Int{Name: "u32", Size: 4}, Type: &btf.Int{Name: "u64", Size: 8}, Nelems: size / 8}
+	flow := &btf.Struct{Name: "hopgate_flow", Size: size, Members: []btf.Member{{Name: "words", Type: bytes}}}
+	asGlobal(code, f.decisionName(g), &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}, &btf.Pointer{Target: flow})
+	return code, nil
+}
+
+// callDecision calls the function of a graph and goes to where the result leads.
+func (f *function) callDecision(g *compiler.Graph, c connection) blockID {
+	take := asm.Instructions{asm.Mov.Reg32(regLeaf, asm.R0)}
+	if f.audit {
+		take = append(take, asm.Mov.Reg(regAudit, asm.R0), asm.ArSh.Imm(regAudit, 32))
+	}
+	decided := f.straight(f.settled, take...)
+	if f.early {
+		decided = f.branch(asm.JEq, asm.R0, decisionUndecided, f.undecided, decided)
+	}
+	if len(f.policy.Sets) > 0 {
+		decided = f.branch(asm.JEq, asm.R0, decisionBroken, f.broken, decided)
+	}
+	call := f.straight(decided,
+		asm.Mov.Reg(asm.R1, regStack),
+		asm.Add.Imm(asm.R1, stackFlow),
+		callLocal(f.decisionName(g)))
+	if !asksNetwork(g, c) {
+		return call
+	}
+	return f.describeNetwork(call)
+}
+
+// describeNetwork puts the network context into its place.
+func (f *function) describeNetwork(next blockID) blockID {
+	failed := f.straight(next, f.sees.network.unknown(false)...)
+	return f.branch(asm.JEq, asm.R0, 0, next, failed, f.askNetwork()...)
+}
+
+// decisions are the functions of the graphs of the early stages and the others.
+func decisions(whole, early *compiler.Diagram, opts *Options) ([]asm.Instructions, error) {
+	var all []asm.Instructions
+	for _, d := range []*compiler.Diagram{early, whole} {
+		for _, ipv6 := range []bool{false, true} {
+			code, err := decision(d, ipv6, d == early, opts)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, code)
+		}
+	}
+	return all, nil
+}
+
+// testsInterfaces reports whether the graph compares with an interface that the
+// host looks up.
+func (b *body) testsInterfaces() bool {
+	return slices.ContainsFunc(b.graph.Nodes, func(n compiler.Node) bool { return n.Var.Interface != nil })
+}
+
+// findState puts the address of the state into regState if the graph needs it.
+func (b *body) findState(next blockID) blockID {
+	if !b.testsInterfaces() {
+		return next
+	}
+	found := b.straight(next, asm.Mov.Reg(regState, asm.R0))
+	return b.branch(asm.JEq, asm.R0, 0, b.broken, found, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+}

@@ -21,16 +21,27 @@ func (m *Machine) mapOf(handle uint64) (mp *Map, number int, err error) {
 
 var errNoElements = errors.New("the map has no elements to look up or change")
 
-// keyOf reads the key that a program passed.
-func (m *Machine) keyOf(mp *Map, address uint64) ([]byte, error) {
-	if !mp.form.kind.keyed() {
-		return nil, errNoElements
+// element finds the map and reads the key that a program passed.
+func (m *Machine) element(handle, keyAddress uint64) (mp *Map, number int, key []byte, err error) {
+	mp, number, err = m.mapOf(handle)
+	switch {
+	case err != nil:
+		return nil, 0, nil, err
+	case !mp.form.kind.keyed():
+		return nil, 0, nil, errNoElements
+	case mp.form.kind == trieMap:
+		m.work += uint64(mp.spec.KeySize) // it may be as deep as its key has bits
 	}
-	key := m.key[:mp.spec.KeySize]
-	if mp.form.kind == trieMap {
-		m.work += uint64(len(key)) // it may be as deep as its key has bits
+	key = m.key[:mp.spec.KeySize]
+	return mp, number, key, m.Read(keyAddress, key)
+}
+
+// changed is element where the program is about to change the map.
+func (m *Machine) changed(handle, keyAddress uint64) (mp *Map, number int, key []byte, err error) {
+	if mp, number, key, err = m.element(handle, keyAddress); err == nil {
+		err = mp.changeable()
 	}
-	return key, m.Read(address, key)
+	return mp, number, key, err
 }
 
 // changeable is an error for a map that programs may not change.
@@ -43,11 +54,7 @@ func (m *Map) changeable() error {
 
 // mapLookup: void *(map, const void *key), null where there is no element.
 func mapLookup(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
-	mp, number, err := m.mapOf(handle)
-	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
+	mp, number, key, err := m.element(handle, keyAddress)
 	if err != nil {
 		return 0, err
 	}
@@ -81,15 +88,8 @@ func (m *Machine) innerHandle(inner *Map) (uint64, error) {
 
 // mapUpdate: long (map, const void *key, const void *value, u64 flags).
 func mapUpdate(m *Machine, handle, keyAddress, valueAddress, flags, _ uint64) (uint64, error) {
-	mp, _, err := m.mapOf(handle)
+	mp, _, key, err := m.changed(handle, keyAddress)
 	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	if err := mp.changeable(); err != nil {
 		return 0, err
 	}
 	value := m.buffer(uint64(mp.spec.ValueSize))
@@ -101,15 +101,8 @@ func mapUpdate(m *Machine, handle, keyAddress, valueAddress, flags, _ uint64) (u
 
 // mapDelete: long (map, const void *key).
 func mapDelete(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
-	mp, _, err := m.mapOf(handle)
+	mp, _, key, err := m.changed(handle, keyAddress)
 	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	if err := mp.changeable(); err != nil {
 		return 0, err
 	}
 	_, e := mp.remove(key)
@@ -119,15 +112,8 @@ func mapDelete(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
 // mapLookupAndDelete: void *(map, const void *key), null where there was no
 // element.
 func mapLookupAndDelete(m *Machine, handle, keyAddress, _, _, _ uint64) (uint64, error) {
-	mp, number, err := m.mapOf(handle)
+	mp, number, key, err := m.changed(handle, keyAddress)
 	if err != nil {
-		return 0, err
-	}
-	key, err := m.keyOf(mp, keyAddress)
-	if err != nil {
-		return 0, err
-	}
-	if err := mp.changeable(); err != nil {
 		return 0, err
 	}
 	slot, e := mp.remove(key)

@@ -47,7 +47,8 @@ It prints nothing when all is well. A comment in the policy silences a finding:
 			case errors.As(err, &more):
 				failed = true
 			case err != nil:
-				return err
+				c.report(err)
+				failed = true
 			default:
 				more = append(policy.Warnings, compiler.Lint(policy, lint)...)
 				policies = append(policies, policy)

@@ -221,7 +221,6 @@ func (c *checker) checkTests(tests []*lang.Test) {
 	for i, t := range tests {
 		c.within = fmt.Sprintf("test %d", i+1)
 		r := requestReader{policy: c.policy, request: NoContext()}
-		failed := false
 		for _, g := range t.Given {
 			literal := g.Value.Text
 			if g.Value.Ref {
@@ -233,17 +232,13 @@ func (c *checker) checkTests(tests []*lang.Test) {
 					at = g.Field.Span
 				}
 				c.report(at, p)
-				failed = failed || p.severity == lang.Error
 			}
-		}
-		if p := r.finish(); p != nil && !failed {
-			c.report(t.Span, p)
 		}
 		by := text(t.By)
 		if by != "" && by != DefaultRule {
 			c.expectRule(t.By)
 		}
-		c.policy.Tests = append(c.policy.Tests, Test{Span: t.Span, Request: r.request, Expect: t.Expect.Verdict, By: by, Source: t})
+		c.policy.Tests = append(c.policy.Tests, Test{Span: t.Span, Request: r.finish(), Expect: t.Expect.Verdict, By: by, Source: t})
 	}
 	c.within = ""
 }

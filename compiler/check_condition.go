@@ -143,7 +143,9 @@ func (c *checker) compare(e *lang.Compare) Cond {
 		return c.ordered(e, s)
 	}
 	if len(e.Values) == 0 {
-		c.errorf(e.Span, codeEmpty, "there is nothing to compare `%s` with", e.Field.Text)
+		if e.Source == nil {
+			c.errorf(e.Span, codeEmpty, "there is nothing to compare `%s` with", e.Field.Text)
+		} // else the parser has said so
 		return Any{}
 	}
 	test := c.membership(e, s)

@@ -100,7 +100,14 @@ func (c *checker) declareInterface(i *lang.Interface) {
 			d := c.errorf(i.Value.Span, codeBadInterface, "`%s` is not a GUID", n.Value)
 			d.Hint = "a GUID is written `6076c13a-f04f-4ff8-8380-908553f22276`, with or without braces"
 		}
+	case "":
+		if i.Source == nil {
+			c.errorf(i.Span, codeBadInterface, "an interface has an alias, luid, guid or name")
+		} // else the parser has said so
 	case "alias", "name":
+		if i.Value.Source == nil && i.Source != nil {
+			return // the same
+		}
 		if strings.TrimSpace(n.Value) == "" {
 			c.errorf(i.Value.Span, codeBadInterface, "the interface's %s is empty", n.Kind)
 		}

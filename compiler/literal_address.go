@@ -56,8 +56,12 @@ func parsePrefix(text, addr, length string) ([]Range, *problem) {
 		return nil, err
 	}
 	if !isDigits(length) {
-		return nil, wrong(codeBadAddress, "a prefix is `10.0.0.0/8` or `fd00::/8`; a port goes before the protocol, as in `10.0.0.1:443/tcp`",
-			"`%s` is not a prefix length", length)
+		hint := "a prefix is `10.0.0.0/8` or `fd00::/8`; a port goes before the protocol, as in `10.0.0.1:443/tcp`"
+		if _, none := parseTransport(text, length); none == nil && a.Is6() {
+			i := strings.LastIndexByte(addr, ':')
+			hint = fmt.Sprintf("an IPv6 address with a port stands in brackets: `[%s]:%s/%s`", addr[:i], addr[i+1:], length)
+		}
+		return nil, wrong(codeBadAddress, hint, "`%s` is not a prefix length", length)
 	}
 	bits, err := parseNumber(length, "a prefix length", uint64(a.BitLen()))
 	if err != nil {

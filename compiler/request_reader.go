@@ -24,10 +24,7 @@ func (p *Policy) ParseRequest(given []Given) (Request, error) {
 			return Request{}, err.plain()
 		}
 	}
-	if err := r.finish(); err != nil {
-		return Request{}, err.plain()
-	}
-	return r.request, nil
+	return r.finish(), nil
 }
 
 // RequestFromText reads `interface_type = wifi, remote = 10.0.0.9:445`, the way
@@ -68,6 +65,20 @@ type requestReader struct {
 	request Request
 	given   uint32           // bit i: field i was given
 	values  [NumFields]Value // of the fields that were given
+
+	hasFamily, is6 bool // of what was given
+}
+
+// familyOf says of which address family a connection with the value is, if that
+// tells.
+func familyOf(f Field, v Value) (is6, ok bool) {
+	switch f {
+	case Family:
+		return v == Number(6), true
+	case RemoteAddress, LocalAddress:
+		return v.Address().Is6(), true
+	}
+	return false, false
 }
 
 // set reads one field. A warning means that the field has been set.
@@ -182,7 +193,13 @@ func (r *requestReader) setTransport(t transport) *problem {
 // setValue sets a field, which may get the same value twice but not two.
 func (r *requestReader) setValue(f Field, v Value) *problem {
 	if r.given&(1<<f) != 0 && r.values[f] != v {
-		return wrong(codeConflictingValues, "a connection has one value a field", "%s is given two values", f)
+		return wrong(codeConflictingValues, "a connection has one value a field", "`%s` is given two values", f)
+	}
+	if is6, ok := familyOf(f, v); ok {
+		if r.hasFamily && r.is6 != is6 {
+			return wrong(codeMixedFamilies, "remote and local are of one family", "`%s` is of another address family than what stands before it", f)
+		}
+		r.hasFamily, r.is6 = true, is6
 	}
 	r.given |= 1 << f
 	r.values[f] = v
@@ -206,32 +223,18 @@ func (r *requestReader) setValue(f Field, v Value) *problem {
 }
 
 // finish gives the ends of the connection their addresses and ports.
-func (r *requestReader) finish() *problem {
-	unspecified := netip.IPv4Unspecified()
-	remote, local := unspecified, unspecified
-	has := func(f Field) bool { return r.given&(1<<f) != 0 }
-	if has(RemoteAddress) {
-		remote = r.values[RemoteAddress].Address()
-	}
-	if has(LocalAddress) {
-		local = r.values[LocalAddress].Address()
-	}
-	ipv6 := has(RemoteAddress) && remote.Is6() || has(LocalAddress) && local.Is6()
-	if has(Family) {
-		ipv6 = r.values[Family] == Number(6)
-	}
-	for _, f := range []Field{RemoteAddress, LocalAddress} {
-		if has(f) && r.values[f].Address().Is6() != ipv6 {
-			return wrong(codeMixedFamilies, "remote and local are of one family", "%s is of another address family than the rest", f)
+func (r *requestReader) finish() Request {
+	end := func(address, port Field) netip.AddrPort {
+		a := netip.IPv4Unspecified()
+		switch {
+		case r.given&(1<<address) != 0:
+			a = r.values[address].Address()
+		case r.is6:
+			a = netip.IPv6Unspecified()
 		}
+		return netip.AddrPortFrom(a, uint16(r.values[port].Lo))
 	}
-	if ipv6 && !has(RemoteAddress) {
-		remote = netip.IPv6Unspecified()
-	}
-	if ipv6 && !has(LocalAddress) {
-		local = netip.IPv6Unspecified()
-	}
-	r.request.Remote = netip.AddrPortFrom(remote, uint16(r.values[RemotePort].Lo))
-	r.request.Local = netip.AddrPortFrom(local, uint16(r.values[LocalPort].Lo))
-	return nil
+	r.request.Remote = end(RemoteAddress, RemotePort)
+	r.request.Local = end(LocalAddress, LocalPort)
+	return r.request
 }

@@ -71,6 +71,7 @@ type lexer struct {
 	passage
 	*report
 	at       int
+	closing  int  // the place of a closing `'` that has been reported with its opening one
 	afterID  bool // the last word was `rule` or `assert`: the next ends at its first `:`
 	comments []comment
 }
@@ -157,12 +158,12 @@ func (l *lexer) skipBlanks() {
 }
 
 // word reads a maximal run of word characters, less one final colon. An address
-// such as `fd00::` keeps its two.
+// such as `fd00::` keeps its two, and its zone, about which Check has more to say.
 func (l *lexer) word() token {
 	start := l.at
 	for l.at < len(l.text) {
 		c := l.text[l.at]
-		if isWordByte(c) && !(c == ':' && l.afterID) {
+		if (isWordByte(c) || c == '%' && l.at > start) && !(c == ':' && l.afterID) {
 			l.at++
 			continue
 		}
@@ -230,6 +231,10 @@ func (l *lexer) quoted() token {
 // stray reports characters that begin no token and passes over them.
 func (l *lexer) stray() {
 	start := l.at
+	if l.text[start] == '\'' {
+		l.singleQuote()
+		return
+	}
 	for l.at < len(l.text) {
 		c, n := utf8.DecodeRuneInString(l.text[l.at:])
 		if l.at > start && (c <= ' ' || c < utf8.RuneSelf && (isWordByte(byte(c)) || strings.ContainsRune("$\"#{}(),=!<>&|", c)) || isLetter(c)) {
@@ -241,11 +246,26 @@ func (l *lexer) stray() {
 	switch l.text[start] {
 	case ';':
 		d.Hint = "statements end by themselves"
-	case '\'':
-		d.Hint = "strings stand in `\"`, values without quotes"
 	case '*':
 		d.Hint = "comments begin with `#`"
 	}
+}
+
+// singleQuote reports `'...'` and passes over the quotes alone, so that what stands
+// between them is read.
+func (l *lexer) singleQuote() {
+	start := l.at
+	l.at++
+	if start == l.closing && start > 0 {
+		return
+	}
+	end := l.at
+	line, _, _ := strings.Cut(l.text[l.at:], "\n")
+	if i := strings.IndexByte(line, '\''); i >= 0 {
+		l.closing = l.at + i
+		end = l.closing + 1
+	}
+	l.errorf(l.span(start, end), codeSyntax, "unexpected `%s`", shorten(l.text[start:end])).Hint = "strings stand in `\"`, values without quotes"
 }
 
 // isWordByte reports whether the ASCII character c may stand in a word.

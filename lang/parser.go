@@ -81,7 +81,22 @@ func (p *parser) unexpected(what string) *Diagnostic {
 	case p.tok.kind == quoted:
 		found = "a string"
 	}
-	return p.errorf(at, codeSyntax, "expected %s, found %s", what, found)
+	d := p.errorf(at, codeSyntax, "expected %s, found %s", what, found)
+	d.Hint = p.keywordHint()
+	return d
+}
+
+// keywordHint says that a word would be a keyword in lower case.
+func (p *parser) keywordHint() string {
+	lower := strings.ToLower(p.tok.text)
+	if p.tok.kind != word || lower == p.tok.text {
+		return ""
+	}
+	switch lower {
+	case "if", "unless", "and", "or", "not", "in", "log", "audit", "hard", "by":
+		return "keywords are lower case: `" + lower + "`"
+	}
+	return ""
 }
 
 // parseDSL reads a whole .hop file.
@@ -221,6 +236,8 @@ func (p *parser) unknownStatement() bool {
 		d.Hint = "a file holds one policy"
 	case strings.HasPrefix(p.tok.text, "//"):
 		d.Hint = "comments begin with `#`"
+	case p.keywordHint() != "":
+		d.Hint = p.keywordHint()
 	case p.ahead.kind >= equal:
 		d.Hint = "join conditions with `and` or `or`"
 	default:
@@ -492,7 +509,7 @@ func (p *parser) verdict() (VerdictWord, bool) {
 		p.errorf(v.Span, codeUnknownValue, "`allow-hard` is the YAML spelling").Hint = "write `allow hard`"
 	default:
 		d := p.errorf(v.Span, codeUnknownValue, "unknown verdict `%s`", shorten(t.text))
-		d.Hint = didYouMean(t.text, []string{"allow", "deny"}, "a verdict is ")
+		d.Hint = didYouMean(t.text, verdictWords[:], "a verdict is ")
 	}
 	p.advance()
 	return v, true

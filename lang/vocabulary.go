@@ -125,7 +125,7 @@ func idOf(s string) string {
 // isWord reports whether s can be written as one DSL literal.
 func isWord(s string) bool {
 	for i := range len(s) {
-		if !isWordByte(s[i]) {
+		if !isWordByte(s[i]) && (s[i] != '%' || i == 0) {
 			return false
 		}
 	}

@@ -66,6 +66,10 @@ func (t *treeReader) anyOf(e entry) Expr {
 func (t *treeReader) block(in entry, n *yaml.Node) Expr {
 	var terms []Expr
 	for _, e := range t.entries(n, "a mapping of fields to values") {
+		if ruleLevel.has(e.key) {
+			t.errorf(e.at, codeUnknownKey, "the keys of a match block are fields, not `%s`", e.key).Hint = "`" + e.key + "` stands beside `" + in.key + "`, not in it"
+			continue
+		}
 		c := &Compare{Span: e.whole, Field: t.field(e)}
 		if e.value.Kind == yaml.SequenceNode {
 			c.Op, c.Block = In, true

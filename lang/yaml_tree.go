@@ -285,10 +285,29 @@ func (t *treeReader) mapping(n *yaml.Node, l level) []entry {
 	})
 }
 
+// meantKey is the key that another language calls by this name, or "".
+func meantKey(name string) string {
+	switch name {
+	case "not":
+		return "unless"
+	case "name":
+		return "id"
+	case "verdict":
+		return "action"
+	case "when", "where":
+		return "if"
+	}
+	return ""
+}
+
 func (t *treeReader) unknownKey(e entry, l level) {
 	d := t.errorf(e.at, codeUnknownKey, "%s has no key `%s`", l.name, shorten(e.key))
 	if s := Suggest(e.key, l.names()); s != "" {
 		d.Hint = "did you mean `" + s + "`?"
+		return
+	}
+	if better := meantKey(e.key); l.has(better) {
+		d.Hint = "write `" + better + "`"
 		return
 	}
 	if l.has("match") && isField(e.key) {

@@ -219,6 +219,6 @@ steps:
 	_, err = Run(s, nil, &Options{})
 	require.ErrorContains(t, err, "day.yaml:2:12: ")
 	require.ErrorContains(t, err, "\nday.yaml:4:40: no interface is called `vpn`")
-	require.ErrorContains(t, err, "\nday.yaml:5:40: remote_address is of another address family")
+	require.ErrorContains(t, err, "\nday.yaml:5:40: `local_address` is of another address family")
 	require.ErrorContains(t, err, "\nday.yaml:6:15: ")
 }

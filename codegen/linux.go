@@ -186,11 +186,13 @@ func storage(socket asm.Register, flags int32) asm.Instructions {
 	}
 }
 
-// readState notes where the state is, and puts the generation into the flow.
+// readState notes where the state is, and adds the generation to the flow's.
 func (f *function) readState(next blockID) blockID {
 	read := f.straight(next,
 		asm.StoreMem(regStack, stackState, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
+		asm.Add.Reg(asm.R1, asm.R2),
 		asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word))
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
 }
@@ -234,15 +236,25 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 	return code
 }
 
-// flowDevice puts the device in a register into the flow. It uses r1.
-func flowDevice(device asm.Register) asm.Instructions {
-	return asm.Instructions{
+// flowDevice puts the device in r8 into the flow. An index may be used again, so that
+// what readState makes the generation from begins with what kinds of devices are told
+// apart by. It uses r9.
+func flowDevice() asm.Instructions {
+	const device, kind = asm.R8, asm.R9
+	code := append(readWord(kind, device, "rtnl_link_ops", "rtnl_link_ops", "kind"),
+		readWord(asm.R1, device, "dev.type", "device_type", "name")...)
+	return append(code,
+		asm.Add.Reg(kind, asm.R1),
+		loadMember(asm.R1, device, "net_device", "type"),
+		asm.Add.Reg(kind, asm.R1),
+		asm.Mul.Imm(kind, -1640531527), // spreads the letters over the upper half
+		asm.RSh.Imm(kind, 32),
+		asm.StoreMem(regStack, stackFlow+flowGeneration, kind, asm.Word),
 		loadMember(asm.R1, device, "net_device", "ifindex"),
 		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),
 		loadMember(asm.R1, device, "net_device", "nd_net.net"),
 		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
-		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord),
-	}
+		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord))
 }
 
 // countFlow counts the decision in regLeaf and writes its event. With once that

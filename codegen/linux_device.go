@@ -17,15 +17,19 @@ type deviceKind struct {
 	tunnelType uint32 // IANA tunnelType
 }
 
+// anyHardware stands for the hardware types that a device may be given, as a tun by
+// its owner (TUNSETLINK) and a bond by its first member.
+const anyHardware = 0xffff // ARPHRD_VOID
+
 // deviceKinds: what is not in the table is unknown.
 var deviceKinds = []deviceKind{
+	{anyHardware, "tun", "", 131, 1},
+	{anyHardware, "bond", "", 161, 0},
+	{anyHardware, "team", "", 161, 0},
 	{1, "", "wlan", 71, 0}, // ARPHRD_ETHER
 	{1, "", "wwan", 243, 0},
 	{1, "", "l2tpeth", 131, 5},
-	{1, "tun", "", 131, 1}, // tap
 	{1, "vlan", "", 135, 0},
-	{1, "bond", "", 161, 0},
-	{1, "team", "", 161, 0},
 	{1, "vxlan", "", 131, 8},
 	{1, "geneve", "", 131, 8},
 	{1, "gretap", "", 131, 3},
@@ -37,7 +41,6 @@ var deviceKinds = []deviceKind{
 	{1, "", "", 6, 0},
 	{772, "", "", 24, 0},        // ARPHRD_LOOPBACK
 	{65534, "", "wwan", 243, 0}, // ARPHRD_NONE
-	{65534, "tun", "", 131, 1},
 	{65534, "wireguar", "", 131, 8},
 	{65534, "ovpn", "", 131, 8},
 	{65534, "bareudp", "", 131, 8},
@@ -62,7 +65,7 @@ var deviceKinds = []deviceKind{
 // one that is not in the table.
 func ClassifyDevice(hardware uint16, link, device string) (ifType, tunnelType uint32) {
 	for _, k := range deviceKinds {
-		if k.hardware == hardware && matchesWord(k.link, link) && matchesWord(k.device, device) {
+		if (k.hardware == hardware || k.hardware == anyHardware) && matchesWord(k.link, link) && matchesWord(k.device, device) {
 			return k.ifType, k.tunnelType
 		}
 	}
@@ -154,6 +157,9 @@ func (f *function) classify(next blockID) blockID {
 	for i := len(deviceKinds) - 1; i >= 0; {
 		hardware := deviceKinds[i].hardware
 		other, same := entry, unknown
+		if hardware == anyHardware {
+			same = other
+		}
 		for ; i >= 0 && deviceKinds[i].hardware == hardware; i-- {
 			k := &deviceKinds[i]
 			found := f.straight(next, asm.Mov.Imm(asm.R4, int32(k.ifType)), asm.Mov.Imm(asm.R5, int32(k.tunnelType)))
@@ -166,7 +172,9 @@ func (f *function) classify(next blockID) blockID {
 				same = found
 			}
 		}
-		entry = f.branch(asm.JEq, asm.R2, int32(hardware), same, other)
+		if entry = same; hardware != anyHardware {
+			entry = f.branch(asm.JEq, asm.R2, int32(hardware), same, other)
+		}
 	}
 	return entry
 }

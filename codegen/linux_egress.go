@@ -28,8 +28,8 @@ func (f *function) egress() blockID {
 	device := f.straight(f.readState(known), append(asm.Instructions{
 		asm.Mov.Reg(asm.R1, regContext),
 		callKernel("bpf_cast_to_kern_ctx"),
-		loadMember(asm.R2, asm.R0, "sk_buff", "dev"),
-	}, flowDevice(asm.R2)...)...)
+		loadMember(asm.R8, asm.R0, "sk_buff", "dev"),
+	}, flowDevice()...)...)
 	parse := f.parse(device, drop)
 
 	// The kernel's own raw sockets send replies of ICMP, IGMP and the like.

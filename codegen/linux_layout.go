@@ -80,7 +80,7 @@ const (
 	flowRemotePort = 34 // u16
 	flowProtocol   = 36 // u32
 	flowInterface  = 40 // u32 ifindex
-	flowGeneration = 44 // u32, of the state map
+	flowGeneration = 44 // u32, of the state map and the kind of the device
 	flowNetwork    = 48 // u64 cookie of the network namespace
 	flowSize       = 56
 	flowContext    = flowSize // the network context, for decisions that ask for it

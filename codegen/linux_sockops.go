@@ -13,6 +13,10 @@ func (f *function) sockops() blockID {
 		asm.Mov.Imm(asm.R1, SocketAccepted),
 		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word)),
 		storage(asm.R7, linuxStorageCreate)...)
+	// A connection that both ends open at once comes here, too; until it is
+	// accepted, an inbound one has no file.
+	accepted = f.branch(asm.JEq, asm.R1, 0, accepted, ignore, loadMember(asm.R1, asm.R0, "sock", "sk_socket"))
+	accepted = f.branch(asm.JEq, asm.R0, 0, ignore, accepted, asm.Mov.Reg(asm.R1, asm.R7), asm.FnSkcToTcpSock.Call())
 	accepted = f.branch(asm.JEq, asm.R7, 0, ignore, accepted, f.loadSocket()...)
 
 	restore := f.branch(asm.JEq, asm.R1, 0, ignore, f.restoreBinding(ignore),
@@ -73,7 +77,7 @@ func (f *function) connecting(ignore blockID) blockID {
 		asm.LoadMem(asm.R0, regStack, stackState, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word),
 		asm.And.Imm(asm.R1, StateNoConnectStage))
-	device := f.straight(f.readState(off), append(routeDevice(asm.R2), flowDevice(asm.R2)...)...)
+	device := f.straight(f.readState(off), append(routeDevice(asm.R8), flowDevice()...)...)
 	device = f.branch(asm.JEq, asm.R0, 0, ignore, device,
 		asm.StoreMem(regStack, stackSocket, asm.R7, asm.DWord),
 		asm.Mov.Reg(asm.R1, asm.R7),

@@ -43,13 +43,25 @@ func devices(t testing.TB) []device {
 		{&netlink.Vxlan{VxlanId: 7, Port: 4789, Group: net.IPv4(192, 0, 2, 1)}, 131, 8},
 		{&netlink.Tuntap{Mode: netlink.TUNTAP_MODE_TUN}, 131, 1},
 		{&netlink.Tuntap{Mode: netlink.TUNTAP_MODE_TAP}, 131, 1},
+		{&netlink.Macvlan{Mode: netlink.MACVLAN_MODE_BRIDGE}, 6, 0},
+		{&netlink.Vlan{VlanId: 5}, 135, 0},
+		{&netlink.Ifb{}, 6, 0},
 		{&netlink.Dummy{}, 6, 0},
 		{&netlink.Wireguard{}, 131, 8},
 		{&netlink.Gretun{Local: net.IPv4(192, 0, 2, 1), Remote: net.IPv4(192, 0, 2, 2)}, 131, 3},
+		{&netlink.Iptun{Local: net.IPv4(192, 0, 2, 1), Remote: net.IPv4(192, 0, 2, 2)}, 131, 2},
+		{&netlink.Ip6tnl{Local: net.ParseIP("2001:db8::1"), Remote: net.ParseIP("2001:db8::2")}, 131, 2},
+		{&netlink.Sittun{Local: net.IPv4(192, 0, 2, 1), Remote: net.IPv4(192, 0, 2, 2)}, 131, 11},
+		{&netlink.Geneve{ID: 7, Remote: net.IPv4(192, 0, 2, 1)}, 131, 8},
+		{&netlink.Xfrmi{Ifid: 7}, 131, 19},
 		{&netlink.Vrf{Table: 10}, 53, 0},
 		{netlink.NewLinkBond(netlink.LinkAttrs{}), 161, 0},
 	} {
 		d.link.Attrs().Name = fmt.Sprintf("test%d", i)
+		switch d.link.(type) {
+		case *netlink.Macvlan, *netlink.Vlan:
+			d.link.Attrs().ParentIndex = int(all[1].index)
+		}
 		err := netlink.LinkAdd(d.link)
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENODEV) {
 			t.Logf("this kernel has no %s", d.link.Type())

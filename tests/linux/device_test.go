@@ -1,0 +1,95 @@
+//go:build linux
+
+package linux
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	goruntime "runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// A device that takes the index of another is judged as what it is, though
+// decisions about the other are remembered.
+func TestIndexIsUsedAgain(t *testing.T) {
+	attach(t, `policy p { default allow
+  rule tunnel: deny if remote_port == 7000 unless tunnel_type == udp }`, runtime.KernelOptions{})
+	goruntime.LockOSThread() // what is remembered is the processor's
+	defer goruntime.UnlockOSThread()
+	var here unix.CPUSet
+	here.Set(0)
+	var before unix.CPUSet
+	require.NoError(t, unix.SchedGetaffinity(0, &before))
+	require.NoError(t, unix.SchedSetaffinity(0, &here))
+	defer func() { require.NoError(t, unix.SchedSetaffinity(0, &before)) }()
+
+	to := netip.MustParseAddrPort("10.77.0.2:7000")
+	fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, 0)
+	sendBy := func(l netlink.Link) error {
+		require.NoError(t, netlink.LinkAdd(l))
+		defer func() { require.NoError(t, netlink.LinkDel(l)) }()
+		made, err := netlink.LinkByIndex(777)
+		require.NoError(t, err)
+		address, err := netlink.ParseAddr("10.77.0.1/24")
+		require.NoError(t, err)
+		require.NoError(t, netlink.AddrAdd(made, address))
+		require.NoError(t, netlink.LinkSetUp(made))
+		return unix.Sendto(fd, []byte("x"), 0, sockaddr(to))
+	}
+	one := netlink.LinkAttrs{Index: 777, Name: "one", HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 7}}
+	vxlan := &netlink.Vxlan{LinkAttrs: one, VxlanId: 7, Port: 4790, Group: net.IPv4(192, 0, 2, 1)}
+	for range 3 {
+		require.NoError(t, sendBy(vxlan))
+		require.ErrorIs(t, sendBy(&netlink.Veth{LinkAttrs: one, PeerName: "two"}), unix.EPERM)
+	}
+}
+
+// The owner of a tun device may give it another hardware type; it stays a tunnel.
+func TestTunDisguisedAsLoopback(t *testing.T) {
+	attach(t, `policy p { default deny
+  rule loopback: allow if interface_type == loopback }`, runtime.KernelOptions{})
+	tun, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer tun.Close()
+	request, err := unix.NewIfreq("tun7")
+	require.NoError(t, err)
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	require.NoError(t, unix.IoctlIfreq(int(tun.Fd()), unix.TUNSETIFF, request))
+	require.NoError(t, unix.IoctlSetInt(int(tun.Fd()), unix.TUNSETLINK, unix.ARPHRD_LOOPBACK))
+	l, err := netlink.LinkByName("tun7")
+	require.NoError(t, err)
+	address, err := netlink.ParseAddr("10.78.0.1/24")
+	require.NoError(t, err)
+	require.NoError(t, netlink.AddrAdd(l, address))
+	require.NoError(t, netlink.LinkSetUp(l))
+	require.ErrorIs(t, send(t, netip.MustParseAddrPort("10.78.0.2:7000")), unix.EPERM)
+}
+
+// A connection that both ends open at once is an outbound one: a policy that comes to
+// deny it stops it.
+func TestSimultaneousOpenIsOutbound(t *testing.T) {
+	k := attach(t, `policy p { default allow }`, runtime.KernelOptions{})
+	fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+	self := &unix.SockaddrInet4{Port: 7008, Addr: [4]byte{127, 0, 0, 1}}
+	require.NoError(t, unix.Bind(fd, self))
+	require.NoError(t, unix.Connect(fd, self)) // its SYN meets itself
+	require.NoError(t, sendOn(fd))
+	got := make([]byte, 8)
+	n, err := unix.Read(fd, got)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+
+	require.NoError(t, k.Update(compile(t, check(t, `policy p { default deny }`, nil), codegen.Options{})))
+	require.NoError(t, sendOn(fd))
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300_000}))
+	_, err = unix.Read(fd, got)
+	require.ErrorIs(t, err, unix.EAGAIN)
+}

@@ -103,7 +103,8 @@ type end struct{ ip, port int16 }
 
 // The stack of a program, as offsets from r10.
 const (
-	stackContext = -NetworkContextSize  // the network context
-	stackKey     = stackContext - 24    // a map key: u32 index, or prefix length and data
-	stackEvent   = stackKey - EventSize // an event being put together
+	stackContext = -NetworkContextSize     // the network context
+	stackFlow    = stackContext - flowSize // on Linux the flow, which decisions get with the network context
+	stackKey     = stackFlow - 24          // a map key: u32 index, or prefix length and data
+	stackEvent   = stackKey - EventSize    // an event being put together
 )

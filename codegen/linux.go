@@ -108,7 +108,7 @@ var flow = connection{
 	protocol:    stackFlow + flowProtocol,
 	compartment: absent,
 	luid:        absent,
-	network:     networkPlace{regStack, stackFlow + flowContext},
+	network:     networkPlace{regStack, stackContext},
 }
 
 func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {

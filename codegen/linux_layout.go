@@ -139,8 +139,7 @@ const (
 // The stack of a program for Linux, below what all targets have. The pointers are
 // to the socket, the state map's value and the cache's entry.
 const (
-	stackFlow   = stackEvent - flowContext - NetworkContextSize
-	stackSocket = stackFlow - 8
+	stackSocket = stackEvent - 8
 	stackState  = stackSocket - 8
 	stackEntry  = stackState - 8
 	stackOption = stackEntry - 8 // value of a socket option

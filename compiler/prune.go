@@ -93,25 +93,25 @@ func (p *pruner) to(n NodeID) NodeID {
 	return p.kept[n]
 }
 
-// narrowing says of some variables between which values they lie.
+// narrowing says of some variables which values they have.
 type narrowing []narrow
 
 type narrow struct {
 	v      Var
-	values [2]uint64
+	values [][2]uint64 // sorted and disjoint
 }
 
-func (r narrowing) of(v Var) [2]uint64 {
+func (r narrowing) of(v Var) [][2]uint64 {
 	for i := range r {
 		if r[i].v == v {
 			return r[i].values
 		}
 	}
-	return [2]uint64{0, v.Last()}
+	return [][2]uint64{{0, v.Last()}}
 }
 
-// with is the narrowing in which a variable lies between other values.
-func (r narrowing) with(v Var, values [2]uint64) narrowing {
+// with is the narrowing in which a variable has other values.
+func (r narrowing) with(v Var, values [][2]uint64) narrowing {
 	out := append(make(narrowing, 0, len(r)+1), r...)
 	for i := range out {
 		if out[i].v == v {
@@ -125,32 +125,30 @@ func (r narrowing) with(v Var, values [2]uint64) narrowing {
 // descend passes on to a node's kids what holds there.
 func (p *pruner) descend(n NodeID) {
 	node := &p.graph.Nodes[n]
-	values := p.narrowed[n].of(node.Var)
-	starts, kids := node.within(values)
-	for i, k := range kids {
-		to := values[1]
-		if i+1 < len(starts) {
-			to = starts[i+1] - 1
-		}
-		if k >= 0 {
-			p.join(k, p.narrowed[n].with(node.Var, [2]uint64{starts[i], to}))
-		}
-	}
+	node.meeting(p.narrowed[n].of(node.Var), func(i int, values [][2]uint64) {
+		p.join(node.Kids[i], p.narrowed[n].with(node.Var, values))
+	})
 }
 
-// within gives the intervals of a node that meet others of its variable, cut to them.
-func (n *Node) within(values [2]uint64) (starts []uint64, kids []NodeID) {
-	first, found := slices.BinarySearch(n.Starts, values[0])
-	if !found {
-		first--
+// meeting gives the intervals of a node that hold some of the values, with these.
+func (n *Node) meeting(values [][2]uint64, give func(i int, values [][2]uint64)) {
+	for i := range n.Kids {
+		last := n.Var.Last()
+		if i+1 < len(n.Starts) {
+			last = n.Starts[i+1] - 1
+		}
+		var inside [][2]uint64
+		for len(values) > 0 && values[0][0] <= last {
+			inside = append(inside, [2]uint64{max(values[0][0], n.Starts[i]), min(values[0][1], last)})
+			if values[0][1] > last {
+				break
+			}
+			values = values[1:]
+		}
+		if len(inside) > 0 {
+			give(i, inside)
+		}
 	}
-	end, found := slices.BinarySearch(n.Starts, values[1])
-	if found {
-		end++
-	}
-	starts = slices.Clone(n.Starts[first:end])
-	starts[0] = values[0]
-	return starts, n.Kids[first:end]
 }
 
 // join widens what holds at a node to include another path's narrowing.
@@ -164,26 +162,48 @@ func (p *pruner) join(n NodeID, r narrowing) {
 	}
 	var all narrowing
 	for _, k := range p.narrowed[n] {
-		values := r.of(k.v)
-		values = [2]uint64{min(values[0], k.values[0]), max(values[1], k.values[1])}
-		if values != [2]uint64{0, k.v.Last()} {
+		values := unitedValues(k.values, r.of(k.v))
+		if values[0] != [2]uint64{0, k.v.Last()} {
 			all = append(all, narrow{k.v, values})
 		}
 	}
 	p.narrowed[n] = all
 }
 
+// maxPieces is how many ranges are told apart; beyond, they are taken for one.
+const maxPieces = 16
+
+// unitedValues are the values in one or the other of two lists.
+func unitedValues(a, b [][2]uint64) [][2]uint64 {
+	var all [][2]uint64
+	for len(a)+len(b) > 0 {
+		if len(a) == 0 || len(b) > 0 && b[0][0] < a[0][0] {
+			a, b = b, a
+		}
+		r := a[0]
+		a = a[1:]
+		if n := len(all); n > 0 && (all[n-1][1] >= r[0] || all[n-1][1]+1 == r[0]) {
+			all[n-1][1] = max(all[n-1][1], r[1])
+		} else {
+			all = append(all, r)
+		}
+	}
+	if n := len(all); n > maxPieces {
+		return [][2]uint64{{all[0][0], all[n-1][1]}}
+	}
+	return all
+}
+
 // keep adds a node without what is not reached, or finds an equal one.
 func (p *pruner) keep(n NodeID) NodeID {
 	node := &p.graph.Nodes[n]
-	starts, kids := node.within(p.narrowed[n].of(node.Var))
 	out := Node{Var: node.Var}
-	for i, k := range kids {
-		k = p.to(k)
+	node.meeting(p.narrowed[n].of(node.Var), func(i int, _ [][2]uint64) {
+		k := p.to(node.Kids[i])
 		if j := len(out.Kids); j == 0 || out.Kids[j-1] != k {
-			out.Starts, out.Kids = append(out.Starts, starts[i]), append(out.Kids, k)
+			out.Starts, out.Kids = append(out.Starts, node.Starts[i]), append(out.Kids, k)
 		}
-	}
+	})
 	out.Starts[0] = 0
 	return p.out.add(out)
 }

@@ -35,6 +35,10 @@ func (k *Kernel) carryCounters(next *loaded) {
 		}
 	}
 	k.pinned.Policy, k.pinned.Rules, k.pinned.Sets = next.program.Policy, next.program.Rules, next.program.Sets
+	k.pinned.Starts = map[string]string{}
+	for i, s := range next.program.Sets {
+		k.pinned.Starts[s.Name] = setStart(next.program, i)
+	}
 	k.pinned.Generation++
 }
 

@@ -89,6 +89,11 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	if k.closed {
 		return ErrClosed
 	}
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	next, err := k.load(program)
 	if err != nil {
 		return err
@@ -97,11 +102,14 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	if state.Interfaces, err = findInterfaces(program.Interfaces); err != nil {
 		k.problem(err)
 	}
-	if err := next.setState(&state); err != nil {
-		next.close()
-		return err
+	err = next.setState(&state)
+	if err == nil {
+		err = k.keepSets(next)
 	}
-	if err := k.attach(next); err != nil {
+	if err == nil {
+		err = k.attach(next)
+	}
+	if err != nil {
 		next.close()
 		return err
 	}
@@ -205,6 +213,11 @@ func (k *Kernel) Refresh() error {
 	if k.closed {
 		return ErrClosed
 	}
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	k.takeGeneration()
 	k.state.Generation++
 	return k.now.setState(&k.state)
@@ -225,6 +238,11 @@ func (k *Kernel) refreshInterfaces() error {
 	if !changed {
 		return err
 	}
+	unlock, locked := lockPins(k.opts.Pin)
+	if locked != nil {
+		return errors.Join(err, locked)
+	}
+	defer unlock()
 	// The new interfaces first: a decision by the old ones must not be remembered
 	// under the new generation.
 	k.takeGeneration()

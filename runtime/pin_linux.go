@@ -23,6 +23,7 @@ type pinnedProgram struct {
 	Policy     string            `json:"policy"`
 	Rules      []codegen.Rule    `json:"rules"`
 	Sets       []codegen.Set     `json:"sets,omitempty"`
+	Starts     map[string]string `json:"starts,omitempty"` // what sets start with, by name, as setStart tells it
 	Generation int               `json:"generation"`
 	Carried    map[string]uint64 `json:"carried"` // decisions by rule id of the programs before
 }

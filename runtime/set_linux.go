@@ -1,7 +1,10 @@
 package runtime
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,20 +27,22 @@ func (k *Kernel) ChangeSet(name string, change compiler.SetChange, literals []st
 	if k.closed {
 		return ErrClosed
 	}
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return changeSet(k.now.program.Sets, k.now.Maps[codegen.SetsMap], k.now.Maps[codegen.StateMap], name, change, literals)
 }
 
 // ChangePinnedSet changes a dynamic set of the program that is pinned in a
 // directory, whether the process that did so still runs or not.
 func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []string) error {
-	lock, err := os.Open(dir)
+	unlock, err := lockPins(dir)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return &fs.PathError{Op: "flock", Path: dir, Err: err}
-	}
+	defer unlock()
 	pinned, counters, err := readPinned(dir)
 	if err != nil {
 		return err
@@ -87,6 +92,92 @@ func changeSet(known []codegen.Set, sets, state *ebpf.Map, name string, change c
 		}
 	}
 	return forgetDecisions(state)
+}
+
+// lockPins keeps other processes from changing what is pinned in a directory; "" is
+// none.
+func lockPins(dir string) (unlock func(), err error) {
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		_ = f.Close()
+		return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// keepSets gives the next program the sets of the one in force: those that start
+// with the same values in both policies, and so may have been changed since.
+func (k *Kernel) keepSets(next *loaded) error {
+	before, err := k.setsInForce()
+	if err != nil || before == nil {
+		return err
+	}
+	defer before.Close()
+	for number, set := range next.program.Sets {
+		was, _, err := findSet(k.pinned.Sets, set.Name)
+		if err != nil || k.pinned.Sets[was] != set || k.pinned.Starts[set.Name] != setStart(next.program, number) {
+			continue
+		}
+		for _, ipv6 := range setFamilies(set) {
+			var id ebpf.MapID
+			if err := before.Lookup(codegen.SetKey(was, ipv6), &id); err != nil {
+				return fmt.Errorf("set `%s`: %w", set.Name, err)
+			}
+			table, err := ebpf.NewMapFromID(id)
+			if err == nil {
+				err = next.Maps[codegen.SetsMap].Put(codegen.SetKey(number, ipv6), uint32(table.FD()))
+				_ = table.Close()
+			}
+			if err != nil {
+				return fmt.Errorf("set `%s`: %w", set.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// setsInForce is the map of sets of the program in force, nil for none.
+func (k *Kernel) setsInForce() (*ebpf.Map, error) {
+	if k.now != nil {
+		if m := k.now.Maps[codegen.SetsMap]; m != nil {
+			return m.Clone()
+		}
+		return nil, nil
+	}
+	if k.opts.Pin == "" {
+		return nil, nil
+	}
+	m, err := ebpf.LoadPinnedMap(k.pinPath(codegen.SetsMap), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// setStart tells the values that a set starts with in a policy from others.
+func setStart(program *codegen.Program, number int) string {
+	tables := map[string]*ebpf.MapSpec{}
+	for _, m := range program.Maps {
+		tables[m.Name] = m
+	}
+	hash := sha256.New()
+	for _, ipv6 := range setFamilies(program.Sets[number]) {
+		key := binary.NativeEndian.AppendUint32(nil, codegen.SetKey(number, ipv6))
+		for _, entry := range tables[codegen.SetsMap].Contents {
+			if bytes.Equal(entry.Key.([]byte), key) {
+				for _, block := range tables[entry.Value.(string)].Contents {
+					hash.Write(block.Value.([]byte))
+				}
+			}
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 // readKernelTable gives what the table at a key holds; no table holds nothing.

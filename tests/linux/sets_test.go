@@ -6,11 +6,13 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
+	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
@@ -72,7 +74,7 @@ func TestChangeSet(t *testing.T) {
   rule live: deny if remote_address in $live
 }`, &compiler.Options{BindAll: true})
 	k := attachPolicy(t, p, runtime.KernelOptions{Pin: pin})
-	denied := func(to string) bool {
+	denied := func(k *runtime.Kernel, to string) bool {
 		r := compiler.NoContext()
 		r.Protocol, r.Remote, r.Local = 17, netip.MustParseAddrPort(to), netip.MustParseAddrPort("198.51.100.1:1")
 		completeRequest(&r, d)
@@ -80,13 +82,45 @@ func TestChangeSet(t *testing.T) {
 		require.NoError(t, err)
 		return got != 1
 	}
-	require.True(t, denied("192.0.2.7:1") && !denied("203.0.113.1:1"))
+	require.True(t, denied(k, "192.0.2.7:1") && !denied(k, "203.0.113.1:1"))
 	require.NoError(t, k.ChangeSet("live", compiler.AddToSet, []string{"203.0.113.1"}))
-	require.True(t, denied("192.0.2.7:1") && denied("203.0.113.1:1"))
+	require.True(t, denied(k, "192.0.2.7:1") && denied(k, "203.0.113.1:1"))
 	require.NoError(t, runtime.ChangePinnedSet(pin, "live", compiler.RemoveFromSet, []string{"192.0.2.0/25"}))
-	require.True(t, !denied("192.0.2.7:1") && denied("192.0.2.200:1") && denied("203.0.113.1:1"))
+	require.True(t, !denied(k, "192.0.2.7:1") && denied(k, "192.0.2.200:1") && denied(k, "203.0.113.1:1"))
 	require.NoError(t, runtime.ChangePinnedSet(pin, "live", compiler.ReplaceSet, nil))
-	require.True(t, !denied("192.0.2.200:1") && !denied("203.0.113.1:1"))
+	require.True(t, !denied(k, "192.0.2.200:1") && !denied(k, "203.0.113.1:1"))
 	require.NoError(t, k.Refresh())
+	keepsSets(t, k, p, pin, denied)
 	require.ErrorContains(t, runtime.ChangePinnedSet(pin, "other", compiler.ReplaceSet, nil), "no dynamic set")
+}
+
+// keepsSets changes a set and reloads the policy: the change stays as long as the
+// policy's own values of the set do.
+func keepsSets(t *testing.T, k *runtime.Kernel, p *compiler.Policy, pin string, denied func(k *runtime.Kernel, to string) bool) {
+	require.NoError(t, k.ChangeSet("live", compiler.ReplaceSet, []string{"203.0.113.1"}))
+	changed := func(k *runtime.Kernel) bool { return denied(k, "203.0.113.1:1") && !denied(k, "192.0.2.7:1") }
+	require.True(t, changed(k))
+	require.NoError(t, k.Update(compile(t, p, codegen.Options{})))
+	require.True(t, changed(k))
+
+	// Another set comes before it, then another process takes the policy over.
+	more := `policy sets {
+  default allow
+  set first dynamic = { 198.51.100.0/24 }
+  set live dynamic = { 192.0.2.0/24 }
+  rule first: allow if remote_address in $first
+  rule live: deny if remote_address in $live
+}`
+	program := compile(t, check(t, more, nil), codegen.Options{})
+	require.NoError(t, k.Update(program))
+	require.True(t, changed(k))
+	require.NoError(t, k.Close())
+	k = attach(t, more, runtime.KernelOptions{Pin: pin})
+	require.True(t, changed(k))
+
+	other := strings.Replace(more, "192.0.2.0/24", "192.0.2.0/25", 1)
+	require.NoError(t, k.Update(compile(t, check(t, other, nil), codegen.Options{})))
+	require.True(t, denied(k, "192.0.2.7:1") && !denied(k, "203.0.113.1:1"))
+	require.NoError(t, k.Update(program))
+	require.True(t, denied(k, "192.0.2.200:1"))
 }

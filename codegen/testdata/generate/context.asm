@@ -35,10 +35,10 @@ L22:
 L23:
       23:  w1 = w9
       24:  w1 >>= 3
-      25:  *(u32 *)(r10 - 56) = r1
+      25:  *(u32 *)(r10 - 112) = r1
       26:  r1 = map[hopgate_counters]
       28:  r2 = r10
-      29:  r2 += -56
+      29:  r2 += -112
       30:  call bpf_map_lookup_elem
       31:  if r0 == 0 goto +2 <L34>
       32:  r1 = 1
@@ -87,10 +87,10 @@ L22:
 L23:
       23:  w1 = w9
       24:  w1 >>= 3
-      25:  *(u32 *)(r10 - 56) = r1
+      25:  *(u32 *)(r10 - 112) = r1
       26:  r1 = map[hopgate_counters]
       28:  r2 = r10
-      29:  r2 += -56
+      29:  r2 += -112
       30:  call bpf_map_lookup_elem
       31:  if r0 == 0 goto +2 <L34>
       32:  r1 = 1

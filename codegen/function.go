@@ -22,6 +22,7 @@ type function struct {
 	counters bool
 	events   bool
 	audit    bool
+	replies  bool // Options.LeaveReplies
 	table    bool // an engine of the table form: counters are in the table
 	blocks   []block
 
@@ -35,7 +36,7 @@ type function struct {
 func newFunction(d *compiler.Diagram, ipv6 bool, opts *Options) *function {
 	return &function{
 		diagram: d, policy: d.Policy, target: opts.Target, ipv6: ipv6, sees: sockAddr(d.Policy.Hook),
-		counters: !opts.NoCounters, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
+		counters: !opts.NoCounters, replies: opts.LeaveReplies, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 type Options struct {
 	Target     Target
 	NoCounters bool // no counter for each rule; the diagram may then be one with MergeRules
+
+	// LeaveReplies leaves UDP datagrams alone that go to a peer which has sent first,
+	// on target linux.
+	LeaveReplies bool
 }
 
 // MaxWindowsInstructions is the size of a program that the interpreter and the JIT

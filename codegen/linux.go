@@ -49,6 +49,9 @@ var linuxStages = []linuxStage{
 	{"egress", "cgroup_skb/egress", false, true, (*function).egress},
 }
 
+// ingressStage is there for replies of UDP servers.
+var ingressStage = linuxStage{"ingress", "cgroup_skb/ingress", false, true, (*function).ingress}
+
 func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if d.Policy.Hook != compiler.Connect {
 		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
@@ -67,7 +70,11 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, stage := range linuxStages {
+	stages := linuxStages
+	if opts.LeaveReplies {
+		stages = append(slices.Clone(stages), ingressStage)
+	}
+	for _, stage := range stages {
 		f := newFunction(d, stage.ipv6, opts)
 		f.sees, f.early = flow, stage.early
 		if stage.early {
@@ -128,6 +135,9 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 	}
 	if !opts.NoCounters || writesEvents(p) {
 		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.LRUHash, KeySize: flowSize, ValueSize: 4, MaxEntries: countedFlows})
+	}
+	if opts.LeaveReplies {
+		specs = append(specs, peersMap())
 	}
 	return specs
 }

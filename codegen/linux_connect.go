@@ -55,7 +55,7 @@ func (f *function) byAddress() blockID {
 		asm.LoadMem(asm.R1, regContext, linuxAddrPort, asm.Word),
 		asm.StoreMem(regStack, stackFlow+flowRemotePort, asm.R1, asm.Half),
 		storeImm(stackFlow+flowLocalPort, 0, asm.Half))
-	filled := f.straight(f.decide(), fill...)
+	filled := f.straight(f.ifReply(f.decide(), pass), fill...)
 
 	multipath := f.branch(asm.JEq, asm.R2, linuxProtoMPTCP, f.straight(filled, asm.Mov.Imm(asm.R2, linuxProtoTCP)), pass)
 	known := f.oneOf(asm.R2, []int32{linuxProtoTCP, linuxProtoUDP}, filled, multipath)

@@ -21,7 +21,7 @@ func (f *function) egress() blockID {
 	if f.policy.AuditMode {
 		verdict = asm.Instructions{asm.Mov.Imm(asm.R7, 1)}
 	}
-	f.settled = f.straight(f.fillCache(f.countFlow(true, answer)), verdict...)
+	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), verdict...)
 
 	judge := f.ifOutbound(f.decide(), pass)
 	known := f.lookCache(pass, denied, judge)
@@ -110,12 +110,13 @@ func (f *function) longer(bytes int16, next, drop blockID) blockID {
 }
 
 // ifOutbound goes to pass for packets of connections that came from outside: of an
-// accepted socket, or a SYN-ACK, whose socket is the listener. r7 is the socket.
+// accepted socket, or a SYN-ACK, whose socket is the listener; for UDP by ifReply. r7
+// is the socket.
 func (f *function) ifOutbound(next, pass blockID) blockID {
 	direction := f.branch(asm.JEq, asm.R1, SocketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
 	accepted := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
 	state := f.branch(asm.JEq, asm.R1, linuxListen, pass, accepted, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
-	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, next, asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, f.ifReply(next, pass), asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
 }
 
 // lookCache looks for an earlier decision on the flow. The entry may be written to

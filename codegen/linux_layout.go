@@ -67,6 +67,7 @@ const (
 	linuxSockBound    = 0 // ifindex the socket is bound to
 	linuxSockType     = 8
 	linuxSockProtocol = 12
+	linuxSockPort     = 44 // the local one, host byte order
 	linuxSockState    = 72
 )
 
@@ -143,4 +144,5 @@ const (
 	stackState  = stackSocket - 8
 	stackEntry  = stackState - 8
 	stackOption = stackEntry - 8 // value of a socket option
+	stackPeer   = stackOption - peerSize
 )

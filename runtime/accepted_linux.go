@@ -127,7 +127,7 @@ func (k *Kernel) acceptedSpec(ports *ebpf.Map) (*ebpf.ProgramSpec, error) {
 			asm.Mov.Reg(asm.R1, asm.R6),
 			asm.FnSkcToTcpSock.Call(),
 			asm.JEq.Imm(asm.R0, 0, skip),
-			asm.LoadMapPtr(asm.R1, k.sockets.FD()),
+			asm.LoadMapPtr(asm.R1, k.kept[codegen.SocketsMap].FD()),
 			asm.Mov.Reg(asm.R2, asm.R0),
 			asm.Mov.Imm(asm.R3, 0),
 			asm.Mov.Imm(asm.R4, 1), // BPF_SK_STORAGE_GET_F_CREATE

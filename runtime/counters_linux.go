@@ -75,6 +75,9 @@ func newStatus(p *pinnedProgram, counters *ebpf.Map) *Status {
 }
 
 func (s *Status) addStage(stage string, l link.Link) {
+	if l == nil && stage == "ingress" {
+		return // only programs that leave replies alone have it
+	}
 	status := StageStatus{Section: stage}
 	if l != nil {
 		if info, err := l.Info(); err == nil {

@@ -29,7 +29,7 @@ type Kernel struct {
 	before    *ebpf.Map // counters of the program before, on which it may still be counting
 	beforeIDs []codegen.Rule
 	pinned    pinnedProgram
-	sockets   *ebpf.Map // socket storage outlives programs
+	kept      map[string]*ebpf.Map // maps that outlive programs: of keptMaps
 	links     map[string]link.Link
 	state     codegen.State
 	follow    *follower
@@ -39,13 +39,16 @@ type Kernel struct {
 // stageOrder is the order in which stages are attached and updated: the one that
 // sees every packet first, so that there is no moment at which an earlier stage
 // relies on a later one that does not know the policy.
-var stageOrder = []string{"egress", "sockops", "connect4", "connect6", "sendmsg4", "sendmsg6"}
+var stageOrder = []string{"egress", "sockops", "connect4", "connect6", "sendmsg4", "sendmsg6", "ingress"}
+
+// keptMaps say of sockets and of peers what a later program must know as well.
+var keptMaps = []string{codegen.SocketsMap, codegen.PeersMap}
 
 // AttachKernel puts a program of target linux in force. Errors wrap ErrKernel and
 // say in words what the kernel refuses; a *ebpf.VerifierError among them has the
 // verifier's log.
 func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error) {
-	k := &Kernel{opts: *opts, cache: btf.NewCache(), links: map[string]link.Link{}}
+	k := &Kernel{opts: *opts, cache: btf.NewCache(), links: map[string]link.Link{}, kept: map[string]*ebpf.Map{}}
 	var err error
 	if k.cgroup, err = cgroupID(opts.Cgroup); err != nil {
 		return nil, err
@@ -66,7 +69,7 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 	if opts.NoConnectStage {
 		k.state.Flags |= codegen.StateNoConnectStage
 	}
-	first := k.sockets == nil
+	first := k.kept[codegen.SocketsMap] == nil
 	if err := k.Update(program); err != nil {
 		_ = k.Close()
 		return nil, err
@@ -113,9 +116,11 @@ func (k *Kernel) Update(program *codegen.Program) error {
 		next.close()
 		return err
 	}
-	if k.sockets == nil {
-		if k.sockets, err = next.Maps[codegen.SocketsMap].Clone(); err != nil {
-			return err
+	for _, name := range keptMaps {
+		if m := next.Maps[name]; m != nil && k.kept[name] == nil {
+			if k.kept[name], err = m.Clone(); err != nil {
+				return err
+			}
 		}
 	}
 	k.carryCounters(next)
@@ -139,8 +144,10 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 		return nil, err
 	}
 	opts := ebpf.CollectionOptions{Cache: k.cache, MapReplacements: map[string]*ebpf.Map{}}
-	if k.sockets != nil {
-		opts.MapReplacements[codegen.SocketsMap] = k.sockets
+	for name, m := range k.kept {
+		if spec.Maps[name] != nil {
+			opts.MapReplacements[name] = m
+		}
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, opts)
 	if err != nil {
@@ -178,6 +185,9 @@ func (k *Kernel) attach(next *loaded) error {
 
 func (k *Kernel) attachStage(stage string, l *loaded) error {
 	program := l.Programs[stage]
+	if program == nil {
+		return k.detachStage(stage)
+	}
 	if old := k.links[stage]; old != nil {
 		if err := old.Update(program); err != nil {
 			return fmt.Errorf("%w: replacing the program at %s: %w", ErrKernel, stage, err)
@@ -196,6 +206,16 @@ func (k *Kernel) attachStage(stage string, l *loaded) error {
 	return nil
 }
 
+// detachStage takes a stage away that the program does not have.
+func (k *Kernel) detachStage(stage string) error {
+	l := k.links[stage]
+	if l == nil {
+		return nil
+	}
+	delete(k.links, stage)
+	return errors.Join(l.Unpin(), l.Close())
+}
+
 var attachTypes = map[string]ebpf.AttachType{
 	"egress":   ebpf.AttachCGroupInetEgress,
 	"sockops":  ebpf.AttachCGroupSockOps,
@@ -203,6 +223,7 @@ var attachTypes = map[string]ebpf.AttachType{
 	"connect6": ebpf.AttachCGroupInet6Connect,
 	"sendmsg4": ebpf.AttachCGroupUDP4Sendmsg,
 	"sendmsg6": ebpf.AttachCGroupUDP6Sendmsg,
+	"ingress":  ebpf.AttachCGroupInetIngress,
 }
 
 // Refresh makes the program judge everything anew that it remembers: after a
@@ -292,10 +313,11 @@ func (k *Kernel) release() error {
 	if k.now != nil {
 		k.now.close()
 	}
-	for _, m := range []*ebpf.Map{k.sockets, k.before} {
-		if m != nil {
-			problems = append(problems, m.Close())
-		}
+	for m := range maps.Values(k.kept) {
+		problems = append(problems, m.Close())
+	}
+	if k.before != nil {
+		problems = append(problems, k.before.Close())
 	}
 	return errors.Join(problems...)
 }

@@ -53,12 +53,13 @@ func (k *Kernel) openPins() error {
 			return fmt.Errorf("what is pinned in %s is attached to another cgroup than %s: remove the directory, or pin elsewhere", k.opts.Pin, k.opts.Cgroup)
 		}
 	}
-	sockets, err := ebpf.LoadPinnedMap(k.pinPath(codegen.SocketsMap), nil)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err == nil {
-		k.sockets = sockets
+	for _, name := range keptMaps {
+		m, err := ebpf.LoadPinnedMap(k.pinPath(name), nil)
+		if err == nil {
+			k.kept[name] = m
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	pinned, counters, err := readPinned(k.opts.Pin)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,7 +123,8 @@ func (k *Kernel) pin() error {
 		codegen.CountersMap: k.now.Maps[codegen.CountersMap],
 		codegen.StateMap:    k.now.Maps[codegen.StateMap],
 		codegen.SetsMap:     k.now.Maps[codegen.SetsMap],
-		codegen.SocketsMap:  k.sockets,
+		codegen.SocketsMap:  k.kept[codegen.SocketsMap],
+		codegen.PeersMap:    k.kept[codegen.PeersMap],
 	} {
 		if err := k.pinMap(name, m); err != nil {
 			return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, name, err)

@@ -163,7 +163,7 @@ func (c *console) kernelProgram(o *kernelOptions) (*compiler.Policy, *codegen.Pr
 		return nil, nil, err
 	}
 	c.print(policy.Warnings)
-	program, _, err := generate(policy, &codegen.Options{Target: codegen.Linux})
+	program, _, err := generate(policy, &codegen.Options{Target: codegen.Linux, LeaveReplies: o.udpReplies.value == "leave"})
 	return policy, program, err
 }
 

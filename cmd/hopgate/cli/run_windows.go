@@ -25,8 +25,8 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	switch {
 	case o.cgroup != "" || len(o.command) > 0:
 		return misuse{errors.New("--cgroup and a command are for Linux: on Windows the policy judges all processes")}
-	case o.connectStage.value == "off":
-		return misuse{errors.New("--connect-stage is for Linux")}
+	case o.connectStage.value == "off" || o.udpReplies.value == "leave":
+		return misuse{errors.New("--connect-stage and --udp-replies are for Linux")}
 	}
 	e := &enforcement{console: c, o: o, bind: bind, stop: make(chan struct{}), started: make(chan struct{})}
 	if o.service {

@@ -30,6 +30,10 @@ func (d *document) syntaxError(err error) {
 	text := d.source.Line(line)
 	start := d.source.lines[line-1]
 	at := Span{d.source, start, start + len(strings.TrimRight(text, " \t"))}
+	if strings.Contains(problem, "exceeded max depth") { // yaml.v3's limit is far above ours
+		d.errorf(at, codeLimit, "the value nests deeper than %d", maxDepth)
+		return
+	}
 	d.errorf(at, codeYAMLSyntax, "not YAML: %s", problem).Hint = d.syntaxHint(problem, text)
 }
 

@@ -41,6 +41,10 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		c.report(said.error)
 		return ExitNo
 	}
+	if file := new(fs.PathError); errors.As(err, &file) {
+		c.report(file) // standard output, of a command that is cobra's own
+		return ExitNo
+	}
 	fmt.Fprintf(stderr, "hopgate: %v\nSee `%s --help`.\n", err, cmd.CommandPath())
 	return ExitUsage
 }

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -21,6 +23,9 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
+		if failed := new(fs.PathError); errors.As(err, &failed) {
+			failed.Path = path // of the temporary file nobody has heard
+		}
 		return err
 	}
 	defer func() {

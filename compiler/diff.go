@@ -344,10 +344,16 @@ func (c *comparer) settings(older, newer *Policy, result *Comparison) {
 	if older.AuditMode != newer.AuditMode && (newer.AuditMode || !c.opts.OnlyMorePermissive) {
 		result.Settings = append(result.Settings, SettingDifference{"mode", mode(older), mode(newer)})
 	}
+	start := map[*Set]*Set{}
 	for s, t := range c.families[0].space.sets {
-		if slices.Equal(s.Ranges, t.Ranges) {
-			continue
+		if !slices.Equal(s.Ranges, t.Ranges) {
+			start[s] = t
 		}
+	}
+	if len(start) > 0 && c.opts.OnlyMorePermissive && !morePermissiveAtStart(older, newer) {
+		start = nil
+	}
+	for s, t := range start {
 		result.Settings = append(result.Settings, SettingDifference{"set " + s.Name + " at the start", contentsText(t), contentsText(s)})
 	}
 	slices.SortFunc(result.Settings, func(a, b SettingDifference) int {
@@ -356,6 +362,13 @@ func (c *comparer) settings(older, newer *Policy, result *Comparison) {
 		}
 		return 1
 	})
+}
+
+// morePermissiveAtStart reports whether the new policy may allow more than the old
+// one while the dynamic sets hold what they start with.
+func morePermissiveAtStart(older, newer *Policy) bool {
+	c, err := Diff(older.withFrozenSets(), newer.withFrozenSets(), &DiffOptions{OnlyMorePermissive: true})
+	return err != nil || c.Undecided || len(c.Differences) > 0
 }
 
 // contentsText lists the elements of a set, cut where there are many.

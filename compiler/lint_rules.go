@@ -351,12 +351,7 @@ func (l *linter) setsNow() {
 		return
 	}
 	spaces, gone := l.spaces, slices.Clone(l.gone)
-	fixed := *p
-	fixed.Rules = slices.Clone(p.Rules)
-	for i := range fixed.Rules {
-		fixed.Rules[i].Cond = frozen(fixed.Rules[i].Cond)
-	}
-	l.spaces = newPolicySpaces(&fixed, true).spaces
+	l.spaces = newPolicySpaces(p.withFrozenSets(), true).spaces
 	for i := range p.Rules {
 		if gone[i] || l.reached(i, func(int) part { return ignored }, nil) != some {
 			continue
@@ -370,6 +365,16 @@ func (l *linter) setsNow() {
 		}
 	}
 	l.spaces = spaces
+}
+
+// withFrozenSets is the policy with the contents of dynamic sets in their place.
+func (p *Policy) withFrozenSets() *Policy {
+	fixed := *p
+	fixed.Sets, fixed.Rules = nil, slices.Clone(p.Rules)
+	for i := range fixed.Rules {
+		fixed.Rules[i].Cond = frozen(fixed.Rules[i].Cond)
+	}
+	return &fixed
 }
 
 // frozen is a condition with the contents of dynamic sets in their place.

@@ -37,7 +37,7 @@ func (p *Policy) RequestFromText(text string) (Request, error) {
 	if err != nil {
 		var found lang.Diagnostics
 		if errors.As(err, &found) {
-			return Request{}, errors.New(found[0].Message)
+			return Request{}, (&problem{message: found[0].Message, hint: found[0].Hint}).plain()
 		}
 		return Request{}, err
 	}

@@ -31,10 +31,14 @@ and whatever unbound interfaces are. It exits 1 when they differ.`,
 		for _, path := range paths {
 			policy, err := load(path, &compiler.Options{Bind: bind})
 			if err != nil {
-				return err
+				c.report(err)
+				continue
 			}
 			c.noteEnforced(path, policy)
 			policies = append(policies, policy)
+		}
+		if len(policies) < 2 {
+			return errSaid
 		}
 		if err := bind.check(policies...); err != nil {
 			return err

@@ -111,13 +111,13 @@ func newPolicySource(name string, src []byte) *Source {
 func readable(s *Source, errs *report) bool {
 	at := func(offset int) Span { return Span{Source: s, Start: offset, End: offset} }
 	if len(s.Text) > maxSize {
-		errs.errorf(at(0), codeLimit, "the file is larger than the %d MiB that a policy may have", maxSize>>20)
+		errs.errorf(at(0), codeLimit, "the file is larger than the %d MiB that a %s may have", maxSize>>20, errs.file())
 	} else if !utf8.Valid(s.Text) {
-		errs.errorf(at(invalidUTF8(s.Text)), codeUnreadable, "this is not UTF-8").Hint = "a policy is text in UTF-8"
+		errs.errorf(at(invalidUTF8(s.Text)), codeUnreadable, "this is not UTF-8").Hint = "a " + errs.file() + " is text in UTF-8"
 	} else if i, c := unreadableRune(s.Text); i >= 0 && c == 0 {
-		errs.errorf(at(i), codeUnreadable, "this is not a text file").Hint = "a policy is text in UTF-8"
+		errs.errorf(at(i), codeUnreadable, "this is not a text file").Hint = "a " + errs.file() + " is text in UTF-8"
 	} else if i >= 0 {
-		errs.errorf(at(i), codeUnreadable, "the character U+%04X may not stand in a policy", c)
+		errs.errorf(at(i), codeUnreadable, "the character U+%04X may not stand in a %s", c, errs.file())
 	} else if len(bytes.TrimSpace(s.Text)) == 0 {
 		errs.errorf(at(0), codeEmptyFile, "the file is empty")
 	}

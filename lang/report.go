@@ -1,6 +1,9 @@
 package lang
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // maxErrors is how many findings one parse collects before it gives up: a file
 // of another kind would produce millions.
@@ -8,9 +11,13 @@ const maxErrors = 100
 
 // report collects what a parse finds.
 type report struct {
+	kind    string // of the file; "" is a policy
 	found   Diagnostics
 	stopped bool // a limit was met: the parse should end
 }
+
+// file is what messages call the file.
+func (r *report) file() string { return cmp.Or(r.kind, "policy") }
 
 // errorf adds an error and returns it, for a hint or notes to be put in; the
 // pointer is good until the next call.

@@ -48,7 +48,7 @@ func readYAML(source *Source, errs *report) (*document, *yaml.Node) {
 	var first, second yaml.Node
 	switch err := decode(decoder, &first); {
 	case errors.Is(err, io.EOF):
-		d.errorf(Span{Source: source}, codeEmptyFile, "the file has no policy, only comments")
+		d.errorf(Span{Source: source}, codeEmptyFile, "the file has no %s, only comments", d.file())
 		return nil, nil
 	case err != nil:
 		d.syntaxError(err)
@@ -64,7 +64,7 @@ func readYAML(source *Source, errs *report) (*document, *yaml.Node) {
 	switch err := decode(decoder, &second); {
 	case err == nil:
 		at := d.offset(second.Line, second.Column)
-		d.errorf(Span{source, at, at + 3}, codeYAML, "a second document").Hint = "a file holds one policy"
+		d.errorf(Span{source, at, at + 3}, codeYAML, "a second document").Hint = "a file holds one " + d.file()
 	case !errors.Is(err, io.EOF):
 		d.syntaxError(err)
 	}
@@ -244,7 +244,7 @@ func (d *document) checkTag(n *yaml.Node) {
 			end++
 		}
 		if text[i] == '!' {
-			d.errorf(Span{d.source, i, end}, codeYAML, "tags have no meaning in a policy").Hint = "leave out `" + shorten(string(text[i:end])) + "`"
+			d.errorf(Span{d.source, i, end}, codeYAML, "tags have no meaning in a %s", d.file()).Hint = "leave out `" + shorten(string(text[i:end])) + "`"
 			return
 		}
 	}
@@ -261,7 +261,7 @@ func (d *document) checkKeys(n *yaml.Node) {
 		case isNull(key):
 			// reported as a value
 		case key.Style == 0 && key.Value == "<<":
-			d.errorf(at, codeYAML, "`<<` merges have no meaning in a policy").Hint = "write the keys out, or name a value with `&` and repeat it with `*`"
+			d.errorf(at, codeYAML, "`<<` merges have no meaning in a %s", d.file()).Hint = "write the keys out, or name a value with `&` and repeat it with `*`"
 		case isNull(value) && len(key.Value) > 1 && key.Value[len(key.Value)-1] == ':':
 			d.errorf(at, codeQuote, "`%s:` must be quoted", shorten(key.Value)).Hint = "write `'" + shorten(key.Value) + ":'`"
 			d.reported[value], d.reported[n] = true, true

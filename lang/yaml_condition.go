@@ -46,7 +46,7 @@ func (t *treeReader) anyOf(e entry) Expr {
 		t.errorf(t.spans[e.value], codeEmpty, "`%s` is empty", e.key)
 	}
 	var terms []Expr
-	for _, n := range t.items(e) {
+	for _, n := range t.items(e.value) {
 		if x := t.block(e, n); x != nil {
 			terms = append(terms, x)
 		}
@@ -79,7 +79,7 @@ func (t *treeReader) block(in entry, n *yaml.Node) Expr {
 		}
 		values := []*yaml.Node{e.value}
 		if c.Block {
-			values = t.items(e)
+			values = t.items(e.value)
 		}
 		for _, v := range values {
 			if w, ok := t.literal(v); ok {

@@ -7,14 +7,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// entry is one `key: value` of a mapping, aliases resolved.
-type entry struct {
-	key   string
-	at    Span // of the key
-	value *yaml.Node
-	whole Span // of key and value
-}
-
 // treeReader makes the tree of a YAML document.
 type treeReader struct {
 	*document
@@ -71,15 +63,15 @@ func (t *treeReader) section(e entry) {
 			t.namedInterface(i)
 		}
 	case "rules":
-		for _, n := range t.items(e) {
+		for _, n := range t.items(e.value) {
 			t.rule(n)
 		}
 	case "asserts":
-		for _, n := range t.items(e) {
+		for _, n := range t.items(e.value) {
 			t.assert(n)
 		}
 	case "tests":
-		for _, n := range t.items(e) {
+		for _, n := range t.items(e.value) {
 			t.test(n)
 		}
 	}
@@ -123,7 +115,7 @@ func (t *treeReader) verdict(e entry) (VerdictWord, bool) {
 func (t *treeReader) imports(e entry) {
 	paths := []*yaml.Node{e.value}
 	if e.value.Kind == yaml.SequenceNode {
-		paths = t.items(e)
+		paths = t.items(e.value)
 	}
 	for _, n := range paths {
 		if path, ok := t.scalar(n, "a file to import"); ok {
@@ -163,7 +155,7 @@ func (t *treeReader) set(e entry) {
 			return
 		}
 	}
-	for _, n := range t.items(values) {
+	for _, n := range t.items(values.value) {
 		if w, ok := t.literal(n); ok {
 			s.Values = append(s.Values, w)
 		}
@@ -323,77 +315,9 @@ func (t *treeReader) unknownKey(e entry, l level) {
 	d.Hint = l.name + " has " + andList(l.names())
 }
 
-// entries gives the entries of a mapping, without repeated keys and what else
-// check has reported.
-func (t *treeReader) entries(n *yaml.Node, want string) []entry {
-	if n.Kind != yaml.MappingNode {
-		t.wrongKind(n, want)
-		return nil
-	}
-	if t.reported[n] {
-		return nil
-	}
-	var list []entry
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := resolve(n.Content[i]), resolve(n.Content[i+1])
-		merge := key.Style == 0 && key.Value == "<<"
-		if key.Kind != yaml.ScalarNode || isNull(key) || merge || t.reported[n.Content[i]] {
-			continue
-		}
-		at := t.spans[n.Content[i]]
-		whole := at
-		whole.End = max(whole.End, t.spans[n.Content[i+1]].End)
-		list = append(list, entry{key.Value, at, value, whole})
-	}
-	return list
-}
-
-// items gives the values of a list.
-func (t *treeReader) items(e entry) []*yaml.Node {
-	if e.value.Kind != yaml.SequenceNode {
-		t.wrongKind(e.value, "a list")
-		return nil
-	}
-	list := make([]*yaml.Node, len(e.value.Content))
-	for i, n := range e.value.Content {
-		list[i] = resolve(n)
-	}
-	return list
-}
-
 func isEmptyList(n *yaml.Node) bool { return n.Kind == yaml.SequenceNode && len(n.Content) == 0 }
 
-// wrongKind reports a value of the wrong shape.
-func (t *treeReader) wrongKind(n *yaml.Node, want string) {
-	if t.reported[n] {
-		return
-	}
-	at := t.spans[n]
-	found := "a mapping"
-	switch n.Kind {
-	case yaml.SequenceNode:
-		found = "a list"
-	case yaml.ScalarNode:
-		found = "`" + shorten(n.Value) + "`"
-	}
-	d := t.errorf(at, codeWrongKind, "expected %s, found %s", want, found)
-	if v6 := unquotedV6(string(t.source.Text[at.Start:at.End])); v6 != "" && n.Kind != yaml.ScalarNode {
-		d.Hint = "write `'" + v6 + "'`"
-	} else if want == "a list" && n.Kind == yaml.ScalarNode {
-		d.Hint = "write `[" + shorten(n.Value) + "]`"
-	}
-}
-
 func (t *treeReader) scalarOf(e entry) (Word, bool) { return t.scalar(e.value, "one value") }
-
-// scalar gives a value as written, whatever type YAML would give it.
-func (t *treeReader) scalar(n *yaml.Node, want string) (Word, bool) {
-	if n.Kind != yaml.ScalarNode {
-		t.wrongKind(n, want)
-		return Word{}, false
-	}
-	return Word{Span: t.spans[n], Text: n.Value}, !t.reported[n]
-}
 
 // literal gives a value that a field is compared with.
 func (t *treeReader) literal(n *yaml.Node) (Word, bool) {

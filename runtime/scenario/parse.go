@@ -5,14 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/hopgate/hopgate/lang"
 )
-
-// maxSize is the largest scenario file, in bytes.
-const maxSize = 32 << 20
 
 var (
 	topKeys     = []string{"networks", "steps"}
@@ -30,63 +28,81 @@ var (
 	}
 )
 
+// reader makes a scenario of a YAML document and collects what is wrong with it.
+type reader struct{ *lang.Document }
+
 // Parse reads a scenario file. The error is a lang.Diagnostics.
 func Parse(filename string, text []byte) (*Scenario, error) {
-	source := lang.NewSource(filename, text)
-	r := newReader(source)
-	s := &Scenario{Source: source}
-	if len(text) > maxSize {
-		r.errorf(r.place(1, 1), "limit", "the file has %d bytes; a scenario may have %d", len(text), maxSize)
-		return nil, r.found
+	doc, err := lang.ReadYAML("scenario", filename, text)
+	if err != nil {
+		return nil, err
 	}
-	doc := r.document()
-	if doc == nil {
-		return nil, r.found
-	}
+	r := reader{doc}
+	s := &Scenario{Source: doc.Source()}
 	var steps []*yaml.Node
-	for _, e := range r.mapping(doc, "a scenario", topKeys) {
-		switch e.key.Text {
+	for _, e := range r.mapping(doc.Root, "a scenario", topKeys) {
+		switch e.Key.Text {
 		case "networks":
-			for _, n := range r.mapping(e.value, "`networks`", nil) {
+			for _, n := range r.mapping(e.Value, "`networks`", nil) {
 				s.Networks = append(s.Networks, r.network(n))
 			}
 		case "steps":
-			steps = r.list(e.value, "`steps`")
-			if len(steps) == 0 && len(r.found) == 0 {
-				r.errorf(e.key.Span, "empty", "`steps` is empty")
+			steps = r.Items(e.Value)
+			if len(steps) == 0 && r.Errors() == 0 {
+				r.Errorf(e.Key.Span, "empty", "`steps` is empty")
 			}
 		}
 	}
-	if steps == nil && len(r.found) == 0 {
-		r.errorf(r.span(doc), "missing-key", "a scenario needs `steps`")
+	if steps == nil && r.Errors() == 0 {
+		r.Errorf(r.Place(doc.Root), "missing-key", "a scenario needs `steps`")
 	}
 	flows := flowNames{}
 	for _, n := range steps {
 		s.Steps = append(s.Steps, r.step(n, s.Networks, &flows))
 	}
-	if err := r.found.Sort().Err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (r *reader) network(e entry) Network {
-	if !name.MatchString(e.key.Text) {
-		r.errorf(e.key.Span, "bad-id", "`%s` is no name for a network: lower-case letters, digits, `-` and `_`", e.key.Text)
+// mapping lists the entries of a mapping; what says what it is. Keys that are not
+// among the known ones are errors, unless known is nil.
+func (r reader) mapping(n *yaml.Node, what string, known []string) []lang.Entry {
+	if known == nil {
+		return r.Entries(n, what)
 	}
-	return Network{Span: e.key.Span, Name: e.key.Text, Given: r.given(e.value, "a network", networkKeys)}
+	entries := r.Entries(n, what+" with the keys "+strings.Join(known, ", "))
+	return slices.DeleteFunc(entries, func(e lang.Entry) bool {
+		if slices.Contains(known, e.Key.Text) {
+			return false
+		}
+		r.Errorf(e.Key.Span, "unknown-key", "%s has no key `%s`", what, e.Key.Text).Hint = suggest(e.Key.Text, known)
+		return true
+	})
+}
+
+func suggest(word string, candidates []string) string {
+	if s := lang.Suggest(word, candidates); s != "" {
+		return "did you mean `" + s + "`?"
+	}
+	return "the keys are " + strings.Join(candidates, ", ")
+}
+
+func (r reader) network(e lang.Entry) Network {
+	if !name.MatchString(e.Key.Text) {
+		r.Errorf(e.Key.Span, "bad-id", "`%s` is no name for a network: lower-case letters, digits, `-` and `_`", e.Key.Text)
+	}
+	return Network{Span: e.Key.Span, Name: e.Key.Text, Given: r.given(e.Value, "a network", networkKeys)}
 }
 
 // given reads field values; what a field is called and what its value means is
 // the compiler's business.
-func (r *reader) given(n *yaml.Node, what string, known []string) []lang.Given {
+func (r reader) given(n *yaml.Node, what string, known []string) []lang.Given {
 	var given []lang.Given
 	for _, e := range r.mapping(n, what, known) {
-		if value, ok := r.scalar(e.value, "`"+e.key.Text+"`"); ok {
-			given = append(given, lang.Given{
-				Span:  lang.Span{Source: r.source, Start: e.key.Start, End: value.End},
-				Field: e.key, Value: value,
-			})
+		if value, ok := r.Value(e.Value); ok {
+			given = append(given, lang.Given{Span: e.Span, Field: e.Key, Value: value})
 		}
 	}
 	return given
@@ -100,20 +116,20 @@ type flowNames struct {
 
 func (f *flowNames) known(name string) bool { return slices.Contains(f.names, name) }
 
-func (r *reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
-	step := Step{Span: r.span(n)}
-	sound := len(r.found)
+func (r reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
+	step := Step{Span: r.Place(n)}
+	sound := r.Errors()
 	entries := r.mapping(n, "a step", nil)
-	action := slices.IndexFunc(entries, func(e entry) bool { return slices.Contains(actions[:], e.key.Text) })
+	action := slices.IndexFunc(entries, func(e lang.Entry) bool { return slices.Contains(actions[:], e.Key.Text) })
 	if action < 0 {
-		if len(r.found) == sound {
-			r.errorf(step.Span, "missing-key", "the step says nothing to do").Hint = actionHint(entries)
+		if r.Errors() == sound {
+			r.Errorf(step.Span, "missing-key", "the step says nothing to do").Hint = actionHint(entries)
 		}
 		return step
 	}
-	step.Action = Action(slices.Index(actions[:], entries[action].key.Text))
-	step.Span = entries[action].key.Span
-	what := entries[action].value
+	step.Action = Action(slices.Index(actions[:], entries[action].Key.Text))
+	step.Span = entries[action].Key.Span
+	what := entries[action].Value
 	switch step.Action {
 	case Move:
 		step.Network = r.networkRef(what, networks)
@@ -129,14 +145,14 @@ func (r *reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
 	keys := stepKeys[step.Action]
 	for _, e := range entries {
 		switch {
-		case !slices.Contains(keys, e.key.Text) && slices.Contains(actions[:], e.key.Text):
-			r.errorf(e.key.Span, "unknown-key", "a step does one thing: `%s` or `%s`", step.Action, e.key.Text)
-		case !slices.Contains(keys, e.key.Text):
-			r.errorf(e.key.Span, "unknown-key", "a `%s` step has no key `%s`", step.Action, e.key.Text).Hint = suggest(e.key.Text, keys)
-		case e.key.Text == "expect":
-			verdict = e.value
-		case e.key.Text == "by":
-			by = e.value
+		case !slices.Contains(keys, e.Key.Text) && slices.Contains(actions[:], e.Key.Text):
+			r.Errorf(e.Key.Span, "unknown-key", "a step does one thing: `%s` or `%s`", step.Action, e.Key.Text)
+		case !slices.Contains(keys, e.Key.Text):
+			r.Errorf(e.Key.Span, "unknown-key", "a `%s` step has no key `%s`", step.Action, e.Key.Text).Hint = suggest(e.Key.Text, keys)
+		case e.Key.Text == "expect":
+			verdict = e.Value
+		case e.Key.Text == "by":
+			by = e.Value
 		}
 	}
 	if step.Action == Move {
@@ -148,17 +164,17 @@ func (r *reader) step(n *yaml.Node, networks []Network, flows *flowNames) Step {
 }
 
 // actionHint says what a step without an action may have been meant to do.
-func actionHint(entries []entry) string {
+func actionHint(entries []lang.Entry) string {
 	for _, e := range entries {
-		if s := lang.Suggest(e.key.Text, actions[:]); s != "" {
-			return "did you mean `" + s + "` for `" + e.key.Text + "`?"
+		if s := lang.Suggest(e.Key.Text, actions[:]); s != "" {
+			return "did you mean `" + s + "` for `" + e.Key.Text + "`?"
 		}
 	}
 	return "a step has one of network, connect, accept, redirect, close"
 }
 
-func (r *reader) networkRef(n *yaml.Node, networks []Network) int {
-	word, ok := r.scalar(n, "`network`")
+func (r reader) networkRef(n *yaml.Node, networks []Network) int {
+	word, ok := r.Value(n)
 	if !ok {
 		return 0
 	}
@@ -168,7 +184,7 @@ func (r *reader) networkRef(n *yaml.Node, networks []Network) int {
 		for _, n := range networks {
 			names = append(names, n.Name)
 		}
-		d := r.errorf(word.Span, "undefined-name", "there is no network `%s`", word.Text)
+		d := r.Errorf(word.Span, "undefined-name", "there is no network `%s`", word.Text)
 		if s := lang.Suggest(word.Text, names); s != "" {
 			d.Hint = "did you mean `" + s + "`?"
 		}
@@ -178,19 +194,19 @@ func (r *reader) networkRef(n *yaml.Node, networks []Network) int {
 }
 
 // newFlow names a connection: by its `flow` key, else by its number.
-func (r *reader) newFlow(entries []entry, flows *flowNames) string {
+func (r reader) newFlow(entries []lang.Entry, flows *flowNames) string {
 	given := strconv.Itoa(len(flows.names) + 1)
 	for _, e := range entries {
-		if e.key.Text != "flow" {
+		if e.Key.Text != "flow" {
 			continue
 		}
-		word, ok := r.scalar(e.value, "`flow`")
+		word, ok := r.Value(e.Value)
 		switch {
 		case !ok:
 		case !name.MatchString(word.Text):
-			r.errorf(word.Span, "bad-id", "`%s` is no name for a flow: lower-case letters, digits, `-` and `_`, a letter first", word.Text)
+			r.Errorf(word.Span, "bad-id", "`%s` is no name for a flow: lower-case letters, digits, `-` and `_`, a letter first", word.Text)
 		case flows.known(word.Text):
-			r.errorf(word.Span, "duplicate-name", "there is a flow `%s` already", word.Text).
+			r.Errorf(word.Span, "duplicate-name", "there is a flow `%s` already", word.Text).
 				Notes = []lang.Note{{Span: flows.first[word.Text], Message: "first here"}}
 		default:
 			given = word.Text
@@ -204,19 +220,19 @@ func (r *reader) newFlow(entries []entry, flows *flowNames) string {
 	return given
 }
 
-func (r *reader) flowRef(n *yaml.Node, flows *flowNames) string {
-	word, ok := r.scalar(n, "a flow")
+func (r reader) flowRef(n *yaml.Node, flows *flowNames) string {
+	word, ok := r.Value(n)
 	if ok && !r.isFlow(word, flows) {
 		return ""
 	}
 	return word.Text
 }
 
-func (r *reader) isFlow(word lang.Word, flows *flowNames) bool {
+func (r reader) isFlow(word lang.Word, flows *flowNames) bool {
 	if flows.known(word.Text) {
 		return true
 	}
-	d := r.errorf(word.Span, "undefined-name", "no step before has a flow `%s`", word.Text)
+	d := r.Errorf(word.Span, "undefined-name", "no step before has a flow `%s`", word.Text)
 	if i, err := strconv.Atoi(word.Text); err == nil && i >= 1 && i <= len(flows.names) {
 		d.Hint = "connection " + word.Text + " is called `" + flows.names[i-1] + "`"
 	} else if s := lang.Suggest(word.Text, flows.names); s != "" {
@@ -226,7 +242,7 @@ func (r *reader) isFlow(word lang.Word, flows *flowNames) bool {
 }
 
 // expectations reads the `expect` and `by` of a move: mappings from flows.
-func (r *reader) expectations(verdicts, rules *yaml.Node, flows *flowNames) []Expectation {
+func (r reader) expectations(verdicts, rules *yaml.Node, flows *flowNames) []Expectation {
 	var expect []Expectation
 	index := map[string]int{}
 	at := func(key lang.Word) *Expectation {
@@ -240,38 +256,38 @@ func (r *reader) expectations(verdicts, rules *yaml.Node, flows *flowNames) []Ex
 	}
 	if verdicts != nil {
 		for _, e := range r.mapping(verdicts, "`expect` of a move", nil) {
-			if r.isFlow(e.key, flows) {
-				at(e.key).Verdict = r.verdict(e.value)
+			if r.isFlow(e.Key, flows) {
+				at(e.Key).Verdict = r.verdict(e.Value)
 			}
 		}
 	}
 	if rules != nil {
 		for _, e := range r.mapping(rules, "`by` of a move", nil) {
-			if word, ok := r.scalar(e.value, "a rule"); ok && r.isFlow(e.key, flows) {
-				at(e.key).By = word.Text
+			if word, ok := r.Value(e.Value); ok && r.isFlow(e.Key, flows) {
+				at(e.Key).By = word.Text
 			}
 		}
 	}
 	return expect
 }
 
-func (r *reader) expectation(flow string, verdict, by *yaml.Node) (Expectation, bool) {
+func (r reader) expectation(flow string, verdict, by *yaml.Node) (Expectation, bool) {
 	e := Expectation{Flow: flow}
 	if verdict != nil {
-		e.Span, e.Verdict = r.span(verdict), r.verdict(verdict)
+		e.Span, e.Verdict = r.Place(verdict), r.verdict(verdict)
 	}
 	if by != nil {
-		word, _ := r.scalar(by, "`by`")
+		word, _ := r.Value(by)
 		e.By = word.Text
 		if verdict == nil {
-			e.Span = r.span(by)
+			e.Span = r.Place(by)
 		}
 	}
 	return e, verdict != nil || by != nil
 }
 
-func (r *reader) verdict(n *yaml.Node) *lang.Verdict {
-	word, ok := r.scalar(n, "a verdict")
+func (r reader) verdict(n *yaml.Node) *lang.Verdict {
+	word, ok := r.Value(n)
 	if !ok {
 		return nil
 	}
@@ -280,28 +296,28 @@ func (r *reader) verdict(n *yaml.Node) *lang.Verdict {
 			return &v
 		}
 	}
-	r.errorf(word.Span, "unknown-value", "`%s` is no verdict", word.Text).Hint = "allow, allow-hard or deny"
+	r.Errorf(word.Span, "unknown-value", "`%s` is no verdict", word.Text).Hint = "allow, allow-hard or deny"
 	return nil
 }
 
 // redirect reads `{from: DESTINATION, to: DESTINATION}`.
-func (r *reader) redirect(n *yaml.Node) (from, to Destination) {
+func (r reader) redirect(n *yaml.Node) (from, to Destination) {
 	found := map[string]Destination{}
 	for _, e := range r.mapping(n, "`redirect`", []string{"from", "to"}) {
-		if word, ok := r.scalar(e.value, "`"+e.key.Text+"`"); ok {
-			found[e.key.Text] = r.destination(word)
+		if word, ok := r.Value(e.Value); ok {
+			found[e.Key.Text] = r.destination(word)
 		}
 	}
 	from, to = found["from"], found["to"]
 	if n.Kind == yaml.MappingNode && len(found) < 2 {
-		r.errorf(r.span(n), "missing-key", "a redirection needs `from` and `to`")
+		r.Errorf(r.Place(n), "missing-key", "a redirection needs `from` and `to`")
 	} else if from.IsValid() && to.IsValid() && from.Addr().Is4() != to.Addr().Is4() {
-		r.errorf(r.span(n), "mixed-families", "`%s` and `%s` are of different families", from, to)
+		r.Errorf(r.Place(n), "mixed-families", "`%s` and `%s` are of different families", from, to)
 	}
 	return from, to
 }
 
-func (r *reader) destination(word lang.Word) Destination {
+func (r reader) destination(word lang.Word) Destination {
 	d, err := netip.ParseAddrPort(word.Text)
 	if err != nil {
 		var a netip.Addr
@@ -309,7 +325,7 @@ func (r *reader) destination(word lang.Word) Destination {
 		d = netip.AddrPortFrom(a, 0)
 	}
 	if err != nil || d.Addr().Zone() != "" {
-		r.errorf(word.Span, "bad-address", "`%s` is no destination", word.Text).Hint = "an address or address:port, such as 203.0.113.80:443 or [2001:db8::1]:443"
+		r.Errorf(word.Span, "bad-address", "`%s` is no destination", word.Text).Hint = "an address or address:port, such as 203.0.113.80:443 or [2001:db8::1]:443"
 		return Destination{}
 	}
 	return netip.AddrPortFrom(d.Addr().Unmap(), d.Port())

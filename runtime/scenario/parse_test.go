@@ -11,17 +11,18 @@ import (
 
 func TestParseErrors(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
-		{"empty file", "", "1:1: the scenario is empty [empty-file]"},
-		{"only a comment", "# nothing\n", "1:1: the scenario is empty [empty-file]"},
+		{"empty file", "", "1:1: the file is empty [empty-file]"},
+		{"only a comment", "# nothing\n", "1:1: the file has no scenario, only comments [empty-file]"},
 		{"not YAML", "steps: [\n", "1:1: not YAML: did not find expected node content [yaml-syntax]"},
-		{"a second document", "steps: [{network: a}]\n---\nsteps: []\n", "2:1: a second YAML document: one file is one scenario [yaml]"},
-		{"a list", "- connect: {}\n", "1:1: a scenario is a mapping: `{key: value, ...}` [wrong-kind]"},
+		{"a second document", "steps: [{connect: {}}]\n---\nsteps: []\n", "2:1: a second document [yaml]"},
+		{"a list", "- connect: {}\n", "1:1: expected a scenario with the keys networks, steps, found a list [wrong-kind]"},
 		{"no steps", "networks: {}\n", "1:1: a scenario needs `steps` [missing-key]"},
 		{"steps that are none", "steps: []\n", "1:1: `steps` is empty [empty]"},
 		{"an unknown key", "step: []\n", "1:1: a scenario has no key `step` [unknown-key]"},
 		{"a duplicate key", "steps: [{connect: {}}]\nsteps: [{connect: {}}]\n", "2:1: `steps` is given twice [duplicate-key]"},
-		{"an alias", "steps: [&a {connect: {}}, *a]\n", "1:9: anchors and aliases have no place in a scenario [yaml]"},
-		{"a tag", "steps: [{close: !!str 1}]\n", "1:17: tag `!!str`: values are read as they are written [yaml]"},
+		{"an alias of itself", "steps: &a [*a]\n", "1:12: `*a` stands for a value that contains it [limit]"},
+		{"a character of another encoding", "steps: [{close: \xff}]\n", "1:17: this is not UTF-8 [unreadable]"},
+		{"a tag", "steps: [{close: !!str 1}]\n", "1:17: tags have no meaning in a scenario [yaml]"},
 		{"a step of two kinds", "steps: [{connect: {}, accept: {}}]\n", "1:23: a step does one thing: `connect` or `accept` [unknown-key]"},
 		{"a step of no kind", "steps: [{expect: deny}]\n", "1:9: the step says nothing to do [missing-key]"},
 		{"a key of another step", "steps: [{close: 1, expect: deny}]\n", "1:17: no step before has a flow `1` [undefined-name]"},
@@ -30,8 +31,8 @@ func TestParseErrors(t *testing.T) {
 		{"an unknown network", "networks: {office: {}}\nsteps: [{network: offce}]\n", "2:19: there is no network `offce` [undefined-name]"},
 		{"a network that is no name", "networks: {Office 1: {}}\nsteps: [{connect: {}}]\n", "1:12: `Office 1` is no name for a network: lower-case letters, digits, `-` and `_` [bad-id]"},
 		{"a network of something else", "networks: {office: {remote: 10.0.0.1}}\nsteps: [{connect: {}}]\n", "1:21: a network has no key `remote` [unknown-key]"},
-		{"a list for one value", "steps: [{connect: {remote: [10.0.0.1, 10.0.0.2]}}]\n", "1:28: `remote` is one value [wrong-kind]"},
-		{"a missing value", "steps: [{connect: {remote: }}]\n", "1:28: `remote` is empty [null]"},
+		{"a list for one value", "steps: [{connect: {remote: [10.0.0.1, 10.0.0.2]}}]\n", "1:28: expected one value, found a list [wrong-kind]"},
+		{"a missing value", "steps: [{connect: {remote: }}]\n", "1:28: a value is missing [null]"},
 		{"a flow of a later step", "steps: [{network: a, expect: {1: deny}}, {connect: {}}]\nnetworks: {a: {}}\n", "1:31: no step before has a flow `1` [undefined-name]"},
 		{"a flow by its number that has a name", "steps: [{connect: {}, flow: web}, {close: 1}]\n", "1:43: no step before has a flow `1` [undefined-name]"},
 		{"two flows of a name", "steps: [{connect: {}, flow: web}, {connect: {}, flow: web}]\n", "1:55: there is a flow `web` already [duplicate-name]"},
@@ -51,7 +52,7 @@ func TestParseErrors(t *testing.T) {
 
 func TestHints(t *testing.T) {
 	for text, want := range map[string]string{
-		"steps:\n  - connect: {remote: [::1]:443/tcp}\n":             "quote an address in brackets: `'[::1]:443/tcp'`",
+		"steps:\n  - connect: {remote: [::1]:443/tcp}\n":             "write `'[::1]:443/tcp'`",
 		"steps: [{conect: {}}]\n":                                    "did you mean `connect` for `conect`?",
 		"steps: [{connect: {}, expcet: deny}]\n":                     "did you mean `expect`?",
 		"networks: {office: {}}\nsteps: [{network: offce}]\n":        "did you mean `office`?",

@@ -74,8 +74,8 @@ func assemble(blocks []block, entry blockID) (asm.Instructions, error) {
 			j.op = asm.Ja
 		}
 		if j.op != asm.Ja {
-			if rank[taken] == i+1 {
-				j.op, taken, next = inverse[j.op], next, taken
+			if op, ok := inverse[j.op]; ok && rank[taken] == i+1 {
+				j.op, taken, next = op, next, taken
 			}
 			code = append(code, placed{jump: j, target: rank[taken]})
 		}

@@ -22,8 +22,9 @@ type function struct {
 	counters bool
 	events   bool
 	audit    bool
-	replies  bool // Options.LeaveReplies
-	table    bool // an engine of the table form: counters are in the table
+	replies  bool          // Options.LeaveReplies
+	table    bool          // an engine of the table form: no diagram, and counters are in the table
+	hook     compiler.Hook // whose table
 	blocks   []block
 
 	settled blockID // r9, and with audit rules r8, hold the outcome
@@ -70,6 +71,8 @@ func (f *function) decide() blockID {
 		body = f.callDecision
 	}
 	switch {
+	case f.table:
+		return f.byTable()
 	case !f.ipv6:
 		return body(&f.diagram.IPv4, f.sees)
 	case sameGraphs(f.diagram):

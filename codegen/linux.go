@@ -53,8 +53,8 @@ var linuxStages = []linuxStage{
 var ingressStage = linuxStage{"ingress", "cgroup_skb/ingress", false, true, (*function).ingress}
 
 func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
-	if d.Policy.Hook != compiler.Connect {
-		return nil, fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", d.Policy.Name, d.Policy.Hook)
+	if err := onlyConnect(d.Policy); err != nil {
+		return nil, err
 	}
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	for _, i := range lateInterfaces(d.Policy) {
@@ -76,34 +76,52 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	}
 	for _, stage := range stages {
 		f := newFunction(d, stage.ipv6, opts)
-		f.sees, f.early = flow, stage.early
 		if stage.early {
 			f.diagram = early
 		}
-		if !stage.ipv6 {
-			f.sees = flow.mapped()
-		}
-		context := "network_context_of_" + stage.name
-		f.context = callLocal(context)
-		code, err := assemble(f.blocks, stage.code(f))
+		code, err := f.linuxStage(&stage, decisions)
 		if err != nil {
 			return nil, err
-		}
-		code[0] = code[0].WithSymbol(stage.name)
-		for _, decide := range decisions {
-			if calls(code, decide[0].Symbol()) {
-				code = append(code, decide...)
-			}
-		}
-		if code, err = withLookups(code, Linux); err != nil {
-			return nil, err
-		}
-		if calls(code, context) {
-			code = append(code, networkContext(context, stage.section == "sockops")...)
 		}
 		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})
 	}
 	return p, nil
+}
+
+// linuxStage writes the code of a stage with the local functions it calls, of which
+// some may be decisions.
+func (f *function) linuxStage(stage *linuxStage, decisions []asm.Instructions) (asm.Instructions, error) {
+	f.sees, f.early = flow, stage.early
+	if !stage.ipv6 {
+		f.sees = flow.mapped()
+	}
+	context := "network_context_of_" + stage.name
+	f.context = callLocal(context)
+	entry := stage.code(f)
+	code, err := assemble(f.blocks, entry)
+	if err != nil {
+		return nil, err
+	}
+	code[0] = code[0].WithSymbol(stage.name)
+	for _, decide := range decisions {
+		if calls(code, decide[0].Symbol()) {
+			code = append(code, decide...)
+		}
+	}
+	if code, err = withLookups(code, Linux); err != nil {
+		return nil, err
+	}
+	if calls(code, context) {
+		code = append(code, networkContext(context, stage.section == "sockops")...)
+	}
+	return code, nil
+}
+
+func onlyConnect(p *compiler.Policy) error {
+	if p.Hook != compiler.Connect {
+		return fmt.Errorf("policy `%s` is for hook %s: target linux has hook connect only [unsupported-hook]", p.Name, p.Hook)
+	}
+	return nil
 }
 
 // flow is the connection as the stages put it on the stack.
@@ -196,8 +214,16 @@ func storage(socket asm.Register, flags int32) asm.Instructions {
 	}
 }
 
-// readState notes where the state is, and adds the generation to the flow's.
+// readState notes where the state is, and adds the generation to the flow's; of an
+// engine that of its table, too.
 func (f *function) readState(next blockID) blockID {
+	if f.table {
+		next = f.findTable(f.straight(next,
+			asm.LoadMem(asm.R1, asm.R0, headerGeneration, asm.Word),
+			asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
+			asm.Add.Reg(asm.R1, asm.R2),
+			asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word)))
+	}
 	read := f.straight(next,
 		asm.StoreMem(regStack, stackState, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
@@ -288,14 +314,19 @@ func (f *function) countFlow(once bool, next blockID) blockID {
 		asm.Add.Imm(asm.R3, stackKey),
 		asm.Mov.Imm(asm.R4, flags),
 		asm.FnMapUpdateElem.Call())
-	if !once {
+	if once {
+		// An update takes a free entry from another flow before it looks whether it
+		// needs one.
+		note = f.branch(asm.JNE, asm.R0, 0, next, note,
+			loadMap(asm.R1, flowsMap),
+			asm.Mov.Reg(asm.R2, regStack),
+			asm.Add.Imm(asm.R2, stackFlow),
+			asm.FnMapLookupElem.Call())
+	}
+	if !f.table {
 		return note
 	}
-	// An update takes a free entry from another flow before it looks whether it
-	// needs one.
-	return f.branch(asm.JNE, asm.R0, 0, next, note,
-		loadMap(asm.R1, flowsMap),
-		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, stackFlow),
-		asm.FnMapLookupElem.Call())
+	audited := f.add(block{jump: jump{op: asm.JLT, dst: regAudit, reg: true, src: regLeaf}, taken: note, next: next})
+	silent := f.branch(asm.JNE, asm.R1, 0, note, audited, asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafLog))
+	return f.ifFlag(flagNoCounters, silent, note)
 }

@@ -40,11 +40,13 @@ func (f *function) loadSocket() asm.Instructions {
 func (f *function) connecting(ignore blockID) blockID {
 	abort := f.abort(ignore)
 	f.broken = abort
-	answer := f.branch(asm.JEq, asm.R1, 0, abort, ignore, asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
-	if f.policy.AuditMode {
-		answer = ignore
-	}
-	f.settled = f.countFlow(false, answer)
+	f.settled = f.eachMode(func() blockID {
+		answer := f.branch(asm.JEq, asm.R1, 0, abort, ignore, asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
+		if f.policy.AuditMode {
+			answer = ignore
+		}
+		return f.countFlow(false, answer)
+	})
 	decide := f.decide()
 
 	ends := f.straight(decide,

@@ -34,6 +34,15 @@ func SetKey(set int, ipv6 bool) uint32 {
 	return uint32(2 * set)
 }
 
+// SetFamilies says which tables a set of the field has: false is IPv4's, or that of
+// both families.
+func SetFamilies(f compiler.Field) []bool {
+	if f == compiler.RemoteAddress {
+		return []bool{false, true}
+	}
+	return []bool{false}
+}
+
 // windowsSetBlocks is the room a table has at least for eBPF for Windows, where
 // tables that take its place are as large: a megabyte, some 100 000 prefixes.
 const windowsSetBlocks = 16384
@@ -77,10 +86,7 @@ func setMaps(sets []*compiler.Set, target Target) ([]*ebpf.MapSpec, error) {
 		KeySize: 4, ValueSize: 4, MaxEntries: uint32(2 * len(sets)),
 	}
 	for i, s := range sets {
-		for _, ipv6 := range []bool{false, true} {
-			if ipv6 && s.Field != compiler.RemoteAddress {
-				continue
-			}
+		for _, ipv6 := range SetFamilies(s.Field) {
 			blocks, err := SetTable(s.Field, s.Ranges, ipv6)
 			if err != nil {
 				return nil, fmt.Errorf("set `%s`: %w", s.Name, err)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/hopgate/hopgate/compiler"
 )
 
@@ -17,73 +15,116 @@ import (
 type Table struct {
 	Target     Target
 	Hook       compiler.Hook
-	Policy     string     // the policy's name
-	Text       string     // of the policy, as Policy.String; "" if it is too long to keep
-	PolicyHash [32]byte   // SHA-256 of that text
-	Rules      []Rule     // by counter; the last is the default
-	Sets       []TableSet // dynamic ones, by number
-	Build      Build
-	Steps      [tableLists]int // on the longest way: IPv4, IPv6, and both for audit rules
+	PolicyHash [32]byte // SHA-256 of the policy, as Policy.String
+	SetTables  []TableSetTable
 
-	image []byte // nodes with the header, up to the last node
+	image       []byte // nodes with the header, up to the last node
+	description []byte // TableDescription, compressed
 }
 
-// TableSet is a dynamic set and what is in it when the policy starts.
-type TableSet struct {
-	Name   string
-	Field  compiler.Field // what the elements are, as in compiler.Set
-	Ranges []compiler.Range
+// TableSetTable is the table of a dynamic set that the policy starts with.
+type TableSetTable struct {
+	Key    uint32 // in SetsMap, from TableSetBase
+	Blocks []byte // as SetTable makes them
+}
+
+// TableDescription is what a table says of itself.
+type TableDescription struct {
+	Policy     string          `json:"policy"`         // the policy's name
+	Text       string          `json:"text,omitempty"` // of the policy, as Policy.String; "" if it is too long to keep
+	Steps      [tableLists]int `json:"steps"`          // on the longest way: IPv4, IPv6, both for audit rules, and all that for early stages
+	Rules      []Rule          `json:"rules"`          // by counter; the last is the default
+	Sets       []Set           `json:"sets,omitempty"` // dynamic ones, by number
+	Interfaces []Interface     `json:"interfaces,omitempty"`
+	Build      Build           `json:"build"`
 }
 
 // GenerateTable turns a diagram into a table. The error names the limit that it
 // does not fit in. Of the options, Target and NoCounters count.
-func GenerateTable(d *compiler.Diagram, opts *Options) (*Table, error) {
+func GenerateTable(d *compiler.Diagram, opts *Options, build Build) (*Table, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
 	p := d.Policy
-	t := &Table{Target: opts.Target, Hook: p.Hook, Policy: p.Name, Rules: rules(p)}
-	if len(p.Rules) > MaxTableRules {
-		return nil, t.tooLarge("rules", len(p.Rules), MaxTableRules)
+	if opts.Target == Linux {
+		if err := onlyConnect(p); err != nil {
+			return nil, err
+		}
 	}
-	b := &tableBuilder{diagram: d, tableTrees: tableTrees{cons: map[tableNode]tableTarget{}}}
+	about := &TableDescription{
+		Policy: p.Name, Text: p.String(), Rules: rules(p), Sets: sets(p), Build: build,
+	}
+	b := &tableBuilder{diagram: d, target: opts.Target, tableTrees: tableTrees{cons: map[tableNode]tableTarget{}}}
 	if hasAudit(p) {
 		if err := b.compileAudit(); err != nil {
 			return nil, err
 		}
 	}
-	lists, err := b.lists(t)
+	lists, err := b.allLists(&about.Steps)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(b.nodes) > MaxTableNodes:
-		return nil, t.tooLarge("nodes", len(b.nodes), MaxTableNodes)
-	case len(b.sets) > MaxTableSets:
-		return nil, t.tooLarge("fields looked up in dynamic sets", len(b.sets), MaxTableSets)
+	for _, limit := range []struct {
+		what     string
+		n, limit int
+	}{
+		{"rules", len(p.Rules), MaxTableRules},
+		{"nodes", len(b.nodes), MaxTableNodes},
+		{"dynamic sets", len(p.Sets), MaxTableSets},
+		{"fields looked up in dynamic sets and interfaces looked up by name", b.answers(), MaxTableAnswers},
+	} {
+		if limit.n > limit.limit {
+			return nil, tooLarge(p, limit.what, limit.n, limit.limit)
+		}
 	}
-	for _, s := range p.Sets {
-		t.Sets = append(t.Sets, TableSet{s.Name, s.Field, s.Ranges})
+	for _, i := range b.interfaces {
+		about.Interfaces = append(about.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
 	}
-	if n := len(t.SetContents(0)); n > MaxTablePrefixes {
-		return nil, t.tooLarge("prefixes in dynamic sets", n, MaxTablePrefixes)
+	t := &Table{Target: opts.Target, Hook: p.Hook, PolicyHash: sha256.Sum256([]byte(about.Text))}
+	about.Build.PolicySHA256 = fmt.Sprintf("%x", t.PolicyHash)
+	if t.SetTables, err = tablesOf(p, opts.Target); err != nil {
+		return nil, err
 	}
-	t.Text = p.String()
-	t.PolicyHash = sha256.Sum256([]byte(t.Text))
+	if t.description, err = about.compressed(); err != nil {
+		return nil, err
+	}
+	if len(t.description) > tableDescriptionSize-4 {
+		return nil, tooLarge(p, "bytes of rule names", len(t.description), tableDescriptionSize-4)
+	}
 	t.image = b.image(t, lists, opts)
-	_, err = t.Value(0)
-	return t, err
+	sum := t.checksum()
+	copy(t.image[headerChecksum:], sum[:])
+	return t, nil
 }
 
-func (t *Table) tooLarge(what string, n, limit int) error {
+func tooLarge(p *compiler.Policy, what string, n, limit int) error {
 	return fmt.Errorf("policy `%s` is too large for form table: it needs %d %s, the limit is %d [too-large]: use form code, or split the policy",
-		t.Policy, n, what, limit)
+		p.Name, n, what, limit)
+}
+
+// tablesOf makes the tables of a policy's sets.
+func tablesOf(p *compiler.Policy, target Target) ([]TableSetTable, error) {
+	var tables []TableSetTable
+	for i, s := range p.Sets {
+		for _, ipv6 := range SetFamilies(s.Field) {
+			blocks, err := SetTable(s.Field, s.Ranges, ipv6)
+			if err != nil {
+				return nil, fmt.Errorf("set `%s`: %w", s.Name, err)
+			}
+			if n := len(blocks) / tableBlock; target == Windows && n > windowsSetBlocks {
+				return nil, tooLarge(p, "blocks of 64 bytes for set `"+s.Name+"`", n, windowsSetBlocks)
+			}
+			tables = append(tables, TableSetTable{SetKey(i, ipv6), blocks})
+		}
+	}
+	return tables, nil
 }
 
 // tableBuilder lowers the graphs of a diagram.
 type tableBuilder struct {
 	tableTrees
 	diagram *compiler.Diagram
+	target  Target
 	audit   *compiler.Diagram // of the audit rules alone, as if enforced; nil without
 	rules   []int             // of audit's rules: the index in the policy
 }
@@ -100,48 +141,77 @@ func (b *tableBuilder) compileAudit() (err error) {
 			b.rules = append(b.rules, i)
 		}
 	}
-	b.audit, err = compiler.Compile(&p, nil)
+	b.audit, err = compiler.Compile(&p, &compiler.CompileOptions{FreeInterfaces: b.target == Linux})
 	return err
 }
 
-// lists lowers the trees of every list, and notes how many steps they take.
-func (b *tableBuilder) lists(t *Table) (lists [tableLists][]tableTarget, err error) {
+type listRoots [tableLists][]tableTarget
+
+// allLists lowers the trees of every list, and notes how many steps they take.
+func (b *tableBuilder) allLists(steps *[tableLists]int) (lists listRoots, err error) {
 	p := b.diagram.Policy
-	add := func(l tableList, g *compiler.Graph, leaf func(rule int) int32) error {
-		if len(g.Trees) > MaxTableTrees {
-			return t.tooLarge("trees", len(g.Trees), MaxTableTrees)
+	leaf := func(rule int) int32 { return leafValue(p, rule) }
+	auditLeaf := func(rule int) int32 {
+		if rule == len(b.rules) {
+			return noLeaf // no audit rule: after every rule
 		}
-		lists[l] = b.add(g, g.Trees, leaf)
-		lowest := b.lowest()
-		slices.SortStableFunc(lists[l], func(x, y tableTarget) int { return int(lowest(x)) - int(lowest(y)) })
-		if t.Steps[l] = b.steps(lists[l]); t.Steps[l] > MaxTableSteps {
-			return t.tooLarge("steps", t.Steps[l], MaxTableSteps)
-		}
-		return nil
+		return leafValue(p, b.rules[rule])
 	}
 	for l, g := range []*compiler.Graph{&b.diagram.IPv4, &b.diagram.IPv6} {
-		if err := add(tableList(l), g, func(rule int) int32 { return leafValue(p, rule) }); err != nil {
-			return lists, err
+		lists[l] = b.add(g, g.Trees, leaf)
+		if b.audit != nil {
+			g = []*compiler.Graph{&b.audit.IPv4, &b.audit.IPv6}[l]
+			lists[l+int(tableAudit)] = b.add(g, g.Trees, auditLeaf)
 		}
-		if b.audit == nil {
-			continue
+	}
+	if b.target == Linux {
+		b.earlyLists(&lists)
+	}
+	lowest := b.lowest()
+	for l, list := range lists {
+		if len(list) > MaxTableTrees {
+			return lists, tooLarge(p, "trees", len(list), MaxTableTrees)
 		}
-		g = []*compiler.Graph{&b.audit.IPv4, &b.audit.IPv6}[l]
-		err := add(tableList(l)+tableAudit, g, func(rule int) int32 {
-			if rule == len(b.rules) {
-				return noLeaf // no audit rule: after every rule
-			}
-			return leafValue(p, b.rules[rule])
-		})
-		if err != nil {
-			return lists, err
+		slices.SortStableFunc(list, func(x, y tableTarget) int { return int(lowest(x)) - int(lowest(y)) })
+		if steps[l] = b.steps(list); steps[l] > MaxTableSteps {
+			return lists, tooLarge(p, "steps", steps[l], MaxTableSteps)
 		}
 	}
 	return lists, nil
 }
 
+// earlyLists are those of the stages before route selection. Where they would take too
+// many steps those stages decide nothing.
+func (b *tableBuilder) earlyLists(lists *listRoots) {
+	p := b.diagram.Policy
+	early := b.diagram.Without(notYetKnown...)
+	leaf := func(rule int) int32 {
+		if rule == p.Undecided() {
+			return undecidedLeaf
+		}
+		return leafValue(p, rule)
+	}
+	auditLeaf := func(rule int) int32 {
+		if rule == len(p.Rules) {
+			return noLeaf
+		}
+		return leaf(rule)
+	}
+	for l, g := range []*compiler.Graph{&early.IPv4, &early.IPv6} {
+		l += int(tableEarly)
+		lists[l] = b.add(g, g.Trees, leaf)
+		if b.audit != nil {
+			lists[l+int(tableAudit)] = b.add(g, []compiler.NodeID{g.Audit}, auditLeaf)
+		}
+		if b.steps(lists[l]) > MaxTableSteps || b.steps(lists[l+int(tableAudit)]) > MaxTableSteps {
+			lists[l] = []tableTarget{toLeaf(undecidedLeaf)}
+			lists[l+int(tableAudit)] = nil
+		}
+	}
+}
+
 // image writes header and nodes.
-func (b *tableBuilder) image(t *Table, lists [tableLists][]tableTarget, opts *Options) []byte {
+func (b *tableBuilder) image(t *Table, lists listRoots, opts *Options) []byte {
 	image := make([]byte, tableHeaderSize+len(b.nodes)*tableNodeSize)
 	put := binary.LittleEndian.PutUint32
 	flags := uint32(0)
@@ -150,128 +220,160 @@ func (b *tableBuilder) image(t *Table, lists [tableLists][]tableTarget, opts *Op
 			flags |= flag
 		}
 	}
-	set(flagAuditMode, b.diagram.Policy.AuditMode)
+	p := b.diagram.Policy
+	set(flagAuditMode, p.AuditMode)
 	set(flagNoCounters, opts.NoCounters)
 	set(flagContext, b.readsContext())
 	set(flagAudit, b.audit != nil)
-	put(image[headerMagic:], TableMagic)
+	put(image[headerMagic:], TableMagic(t.Target))
 	put(image[headerVersion:], TableVersion)
 	put(image[headerFlags:], flags)
-	put(image[headerRules:], uint32(len(t.Rules)))
+	put(image[headerRules:], uint32(len(p.Rules)+1))
 	put(image[headerNodes:], uint32(len(b.nodes)))
+	put(image[headerHook:], uint32(t.Hook))
 	put(image[headerSets:], uint32(len(b.sets)))
+	put(image[headerInterfaces:], uint32(len(b.interfaces)))
 	copy(image[headerPolicyHash:], t.PolicyHash[:])
 	for i, s := range b.sets {
-		at := image[headerSetList+i*tableSetSize:]
-		high, low := slotZero, slotZero
-		if low = slotOf(compiler.Var{Field: s.field}); low == slotRemoteLow || low == slotLocalLow {
-			high = low - 1
+		at := image[headerSetList+(len(b.sets)-1-i)*tableSetSize:]
+		v := compiler.Var{Field: s.field}
+		if s.set.Field == compiler.RemoteAddress {
+			v.Part = compiler.Low64
+			put(at[12:], 1)
 		}
-		put(at, uint32(high)*8)
-		put(at[4:], uint32(low)*8)
-		put(at[8:], uint32(slices.Index(b.diagram.Policy.Sets, s.set)))
+		low, high := words(v)
+		put(at, uint32(low))
+		put(at[4:], uint32(high))
+		put(at[8:], SetKey(slices.Index(p.Sets, s.set), false))
 	}
 	lowest := b.lowest()
 	for l, list := range lists {
 		start := l * tableListTrees * tableTreeSize
 		put(image[headerStart+4*l:], uint32(start))
-		for i, root := range list {
+		for i := range tableListTrees {
 			at := image[headerTrees+start+i*tableTreeSize:]
-			put(at, b.reference(root))
-			put(at[4:], uint32(lowest(root)))
+			put(at, treeEnd)
+			put(at[4:], treeEnd)
+			if i < len(list) {
+				put(at, b.reference(list[i]))
+				put(at[4:], refLeaf|uint32(lowest(list[i])))
+			}
 		}
 	}
-	for i, n := range b.nodes {
-		at := image[tableHeaderSize+(len(b.nodes)-1-i)*tableNodeSize:]
-		binary.LittleEndian.PutUint64(at, n.cut)
-		put(at[8:], b.reference(n.low))
-		put(at[12:], b.reference(n.high))
+	for i := range b.nodes {
+		b.nodes[i].put(image[b.place(i):][:tableNodeSize], b.reference)
 	}
 	return image
 }
 
+func (n *tableNode) put(at []byte, reference func(tableTarget) uint32) {
+	for k := range tableKids - 1 {
+		last := ^uint32(0)
+		if k+1 < int(n.n) {
+			last = n.last[k]
+		}
+		binary.LittleEndian.PutUint32(at[4*k:], last)
+	}
+	for k, kid := range n.kids[:n.n] {
+		binary.LittleEndian.PutUint32(at[nodeKids+4*k:], reference(kid))
+	}
+}
+
 // readsContext reports whether some node or set needs the network context.
 func (b *tableBuilder) readsContext() bool {
-	fromContext := sockAddr(b.diagram.Policy.Hook).fromContext
+	c := sockAddr(b.diagram.Policy.Hook)
+	if b.target == Linux {
+		c = flow
+	}
 	for _, s := range b.sets {
-		if fromContext(s.field) {
+		if c.fromContext(s.field) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(b.nodes, func(n tableNode) bool { return n.slot <= slotSubInterface })
-}
-
-// Value is the value of the engine's map for the policy, with counters of zero.
-// Generation counts the policies that the engine was given for the hook.
-func (t *Table) Value(generation uint32) ([]byte, error) {
-	description, err := t.description()
-	if err != nil {
-		return nil, err
+	for f := range compiler.Field(compiler.NumFields) {
+		if !c.fromContext(f) {
+			continue
+		}
+		low, high := words(compiler.Var{Field: f})
+		if slices.ContainsFunc(b.nodes, func(n tableNode) bool { return n.slot == low || n.slot == high }) {
+			return true
+		}
 	}
-	value := make([]byte, TableValueSize)
-	copy(value, t.image)
-	binary.LittleEndian.PutUint32(value[tableDescription:], uint32(len(description)))
-	copy(value[tableDescription+4:], description)
-	sum := tableChecksum(value)
-	copy(value[headerChecksum:], sum[:])
-	binary.LittleEndian.PutUint32(value[headerSetBase:], TableSetBase(t.Hook, generation))
-	binary.LittleEndian.PutUint32(value[headerGeneration:], generation)
-	return value, nil
+	return false
 }
 
-// tableChecksum is that of the value: all but counters and what is set at loading.
-func tableChecksum(value []byte) [32]byte {
-	header := bytes.Clone(value[:tableHeaderSize])
-	clear(header[headerSetBase : headerSetBase+4])
-	clear(header[headerGeneration : headerGeneration+4])
-	clear(header[headerChecksum : headerChecksum+32])
+// checksum is that of all but what is set at loading.
+func (t *Table) checksum() [32]byte {
+	header := bytes.Clone(t.image[:tableHeaderSize])
+	for _, f := range loadedFields {
+		clear(header[f[0]:][:f[1]])
+	}
 	h := sha256.New()
 	h.Write(header)
-	nodes := min(uint64(binary.LittleEndian.Uint32(value[headerNodes:])), MaxTableNodes)
-	h.Write(value[tableHeaderSize : tableHeaderSize+nodes*tableNodeSize])
-	length := min(uint64(binary.LittleEndian.Uint32(value[tableDescription:])), tableDescriptionSize-4)
-	h.Write(value[tableDescription : tableDescription+4+length])
+	h.Write(t.image[tableHeaderSize:])
+	h.Write(t.description)
 	return [32]byte(h.Sum(nil))
+}
+
+// TableLoading is what a table is told when it is loaded.
+type TableLoading struct {
+	Generation uint32   // counts the policies that the engine was given for the hook
+	Network    uint64   // cookie of the namespace that the interfaces are in
+	Interfaces []uint32 // ifindex by TableDescription.Interfaces; 0 for one that is not there
+}
+
+// TablePart is what stands at a place of the value of the engine's map. All other bytes are
+// zero.
+type TablePart struct {
+	At   int
+	Data []byte
+}
+
+// Parts is the value of the engine's map for the policy, with counters of zero.
+func (t *Table) Parts(l *TableLoading) []TablePart {
+	header := bytes.Clone(t.image[:tableHeaderSize])
+	put := binary.LittleEndian.PutUint32
+	put(header[headerSetBase:], TableSetBase(t.Hook, l.Generation))
+	put(header[headerGeneration:], l.Generation)
+	binary.LittleEndian.PutUint64(header[headerNetwork:], l.Network)
+	for i, index := range l.Interfaces[:min(len(l.Interfaces), MaxTableAnswers)] {
+		put(header[headerIfindex+4*i:], index)
+	}
+	length := binary.LittleEndian.AppendUint32(nil, uint32(len(t.description)))
+	return []TablePart{
+		{0, header}, {tableHeaderSize, t.image[tableHeaderSize:]},
+		{tableDescription, length}, {tableDescription + 4, t.description},
+	}
+}
+
+// JoinParts gives a value in one piece.
+func JoinParts(parts []TablePart) []byte {
+	value := make([]byte, TableValueSize)
+	for _, p := range parts {
+		copy(value[p.At:], p.Data)
+	}
+	return value
 }
 
 // TableGeneration is the generation of a table's value; 0 without one.
 func TableGeneration(value []byte) uint32 {
-	if len(value) != TableValueSize {
+	if len(value) < headerGeneration+4 {
 		return 0
 	}
 	return binary.LittleEndian.Uint32(value[headerGeneration:])
 }
 
-// TableSetBase is the number of a policy's first set in the sets' map. Only every
-// other policy of a hook has the same.
+// TableIfindexAt is the place of the ifindex of an interface in the value.
+func TableIfindexAt(number int) int { return headerIfindex + 4*number }
+
+// TableGenerationAt is the place of the u32 generation in the value.
+const TableGenerationAt = headerGeneration
+
+// TableSetBase is the key of a policy's first set in SetsMap. Only every other policy of
+// a hook has the same.
 func TableSetBase(hook compiler.Hook, generation uint32) uint32 {
-	return uint32(hook)<<31 | generation&1<<30
+	return (2*uint32(hook) + generation&1) * TableSetKeys
 }
 
-// IsTableSetKey reports whether a key of the sets' map is of a set of the policy
-// with the base.
-func IsTableSetKey(key []byte, base uint32) bool {
-	return len(key) == setKeySize && binary.BigEndian.Uint32(key[setKeyNumber:])>>30 == base>>30
-}
-
-// SetContents gives the entries of the sets' map for the table's sets.
-func (t *Table) SetContents(generation uint32) []ebpf.MapKV {
-	base := TableSetBase(t.Hook, generation)
-	var contents []ebpf.MapKV
-	for i, s := range t.Sets {
-		entry := func(v compiler.Value, bits int, member uint32) {
-			key := binary.NativeEndian.AppendUint32(nil, uint32(32+bits))
-			key = binary.BigEndian.AppendUint32(key, base+uint32(i))
-			key = binary.BigEndian.AppendUint64(key, v.Hi)
-			key = binary.BigEndian.AppendUint64(key, v.Lo)
-			contents = append(contents, ebpf.MapKV{Key: key, Value: binary.LittleEndian.AppendUint32(nil, member)})
-		}
-		entry(compiler.Value{}, 0, 0) // finding nothing at all means that the set was never filled
-		for _, r := range s.Ranges {
-			for _, p := range prefixes(r, 128) {
-				entry(p.first, p.length, 1)
-			}
-		}
-	}
-	return contents
-}
+// TableSetKeys is how many keys in SetsMap a policy may have, from TableSetBase.
+const TableSetKeys = 2 * MaxTableSets

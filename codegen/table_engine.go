@@ -1,25 +1,31 @@
 package codegen
 
 import (
-	"fmt"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
 )
 
 // GenerateEngine gives the program of the table form: the same one for every
 // policy. It denies everything until a policy is in its maps. On Windows it has
-// entry points for both hooks, which look at policies of their own.
+// entry points for both hooks, which look at policies of their own; on Linux the
+// same stages as any other program.
 func GenerateEngine(target Target) (*Program, error) {
-	if target != Windows {
-		return nil, fmt.Errorf("form table: no engine for target %s", target)
+	if target == Linux {
+		return linuxEngine()
 	}
-	p := &Program{Target: target, Maps: engineMaps()}
+	p := &Program{Target: target, Maps: engineMaps(target)}
 	for _, hook := range []compiler.Hook{compiler.Connect, compiler.Accept} {
 		for i, attach := range authorizationTypes(hook) {
-			code, err := newEngine(target, hook, i == 1).generate()
+			f := newEngine(target, i == 1)
+			f.hook, f.sees = hook, sockAddr(hook)
+			f.context = target.call(helperNetworkContext)
+			code, err := f.windowsEngine()
+			if err == nil {
+				code, err = withLookups(code, target)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -27,6 +33,18 @@ func GenerateEngine(target Target) (*Program, error) {
 			code[0] = code[0].WithSymbol(name)
 			p.Functions = append(p.Functions, Function{Name: name, Section: attach.Section(), Instructions: code})
 		}
+	}
+	return p, nil
+}
+
+func linuxEngine() (*Program, error) {
+	p := &Program{Target: Linux, Maps: append(engineMaps(Linux), linuxMaps(&compiler.Policy{}, &Options{})...)}
+	for _, stage := range linuxStages {
+		code, err := newEngine(Linux, stage.ipv6).linuxStage(&stage, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})
 	}
 	return p, nil
 }
@@ -39,283 +57,270 @@ func authorizationTypes(hook compiler.Hook) [2]AttachType {
 	return [2]AttachType{AttachConnectAuthorization4, AttachConnectAuthorization6}
 }
 
-// setEntries is the room for the dynamic sets of both hooks, each with the sets of
-// its policy and of the one before.
-const setEntries = 4 * MaxTablePrefixes
+// engineSetKeys is the room for the sets of both hooks, each with those of its
+// policy and of the one before.
+const engineSetKeys = 4 * TableSetKeys
 
-func engineMaps() []*ebpf.MapSpec {
+func engineMaps(target Target) []*ebpf.MapSpec {
+	set := SetTableMap(nil, target)
+	set.MaxEntries = max(set.MaxEntries, 1)
 	return []*ebpf.MapSpec{
-		{Name: TableMap, Type: ebpf.WindowsArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 2, InnerMap: TableValueMap(Windows)},
-		{Name: TableSetsMap, Type: ebpf.WindowsLPMTrie, KeySize: setKeySize, ValueSize: 4, MaxEntries: setEntries},
-		{Name: EventsMap, Type: ebpf.WindowsRingBuf, MaxEntries: eventsBytes},
+		{Name: TableMap, Type: target.mapType(ebpf.WindowsArrayOfMaps), KeySize: 4, ValueSize: 4, MaxEntries: 2, InnerMap: TableValueMap(target)},
+		{Name: SetsMap, Type: target.mapType(ebpf.WindowsArrayOfMaps), KeySize: 4, ValueSize: 4, MaxEntries: engineSetKeys, InnerMap: set},
+		{Name: EventsMap, Type: target.mapType(ebpf.WindowsRingBuf), MaxEntries: eventsBytes},
 	}
 }
 
-// TableValueMap describes the map that holds one policy; TableMap leads to it.
-func TableValueMap(Target) *ebpf.MapSpec {
-	return &ebpf.MapSpec{Name: "hopgate_table", Type: ebpf.WindowsArray, KeySize: 4, ValueSize: TableValueSize, MaxEntries: 1}
+// TableValueMap describes the map that holds one policy; TableMap leads to it. On Linux it
+// is memory that can be mapped, so that only what is used need be written.
+func TableValueMap(target Target) *ebpf.MapSpec {
+	spec := &ebpf.MapSpec{Name: "hopgate_table", Type: target.mapType(ebpf.WindowsArray), KeySize: 4, ValueSize: TableValueSize, MaxEntries: 1}
+	if target == Linux {
+		spec.Flags = linuxMmapable
+	}
+	return spec
 }
 
-// A key of the sets' map: u32 prefix length in bits, u32 number of the set and the
-// value as 128 bits, both in network byte order.
-const (
-	setKeySize   = 24
-	setKeyNumber = 4
-	setKeyValue  = 8
-)
-
-// regTable holds the address of the table throughout.
+// regTable holds the address of the table while a decision is made.
 const regTable = asm.R7
 
-// engine is an entry point of the table form in the making.
-type engine struct {
-	*function
-	hook compiler.Hook
-}
-
-func newEngine(target Target, hook compiler.Hook, ipv6 bool) *engine {
-	return &engine{
-		function: &function{
-			target: target, ipv6: ipv6, sees: sockAddr(hook), policy: &compiler.Policy{},
-			table: true, counters: true, events: true, audit: true,
-		},
-		hook: hook,
+func newEngine(target Target, ipv6 bool) *function {
+	return &function{
+		target: target, ipv6: ipv6, policy: &compiler.Policy{},
+		table: true, counters: true, events: true, audit: true,
 	}
 }
 
-func (e *engine) generate() (asm.Instructions, error) {
-	e.broken = e.straight(noBlock, asm.Mov.Imm(asm.R0, 0))
-	e.context = e.target.call(helperNetworkContext)
-	enforced := e.settle(e.answerBlock())
-	e.policy = &compiler.Policy{AuditMode: true}
-	audited := e.settle(e.answerBlock())
-	settled := e.ifFlag(flagAuditMode, audited, enforced)
-	start := append(asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}, e.sees.network.unknown(true)...)
-	return assemble(e.blocks, e.straight(e.find(e.readContext(e.fillSlots(e.lookUpSets(e.decide(settled))))), start...))
+// whenReg adds code that ends in a comparison of two registers.
+func (f *function) whenReg(op asm.JumpOp, dst, src asm.Register, taken, next blockID, code ...asm.Instruction) blockID {
+	return f.add(block{code: code, jump: jump{op: op, wide: true, dst: dst, reg: true, src: src}, taken: taken, next: next})
 }
 
-// when adds code that ends in a comparison of 64 bits with a constant.
-func (e *engine) when(op asm.JumpOp, dst asm.Register, imm int32, taken, next blockID, code ...asm.Instruction) blockID {
-	return e.add(block{code: code, jump: jump{op: op, wide: true, dst: dst, imm: imm}, taken: taken, next: next})
-}
-
-// whenReg is when for two registers.
-func (e *engine) whenReg(op asm.JumpOp, dst, src asm.Register, taken, next blockID, code ...asm.Instruction) blockID {
-	return e.add(block{code: code, jump: jump{op: op, wide: true, dst: dst, reg: true, src: src}, taken: taken, next: next})
-}
-
+// ifFlag goes to yes if the table has a flag. It uses r1.
 func (f *function) ifFlag(flag int32, yes, no blockID) blockID {
-	return f.add(block{
-		code: asm.Instructions{asm.LoadMem(asm.R1, regTable, headerFlags, asm.Word), asm.And.Imm(asm.R1, flag)},
-		jump: jump{op: asm.JNE, wide: true, dst: asm.R1}, taken: yes, next: no,
-	})
+	return f.branch(asm.JEq, asm.R1, 0, no, yes,
+		asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R1, headerFlags, asm.Word),
+		asm.And.Imm(asm.R1, flag))
 }
 
-// find looks for the table that is in force and checks that it is one.
-func (e *engine) find(next blockID) blockID {
-	check := e.whenReg(asm.JNE, asm.R1, asm.R2, e.broken, next,
-		asm.Mov.Reg(regTable, asm.R0),
-		asm.LoadMem(asm.R1, regTable, headerMagic, asm.DWord),
-		asm.LoadImm(asm.R2, TableVersion<<32|TableMagic, asm.DWord))
-	inner := e.when(asm.JEq, asm.R0, 0, e.broken, check, append(asm.Instructions{
-		storeImm(stackKey, 0, asm.Word), asm.Mov.Reg(asm.R1, asm.R0)}, e.lookUp()...)...)
-	return e.when(asm.JEq, asm.R0, 0, e.broken, inner, append(asm.Instructions{
-		storeImm(stackKey, int64(e.hook), asm.Word), loadMap(asm.R1, TableMap)}, e.lookUp()...)...)
+// eachMode gives what follows a decision; an engine learns from its table alone whether
+// the policy only audits, and so has both.
+func (f *function) eachMode(settled func() blockID) blockID {
+	if !f.table {
+		return settled()
+	}
+	enforced := settled()
+	policy := f.policy
+	f.policy = &compiler.Policy{AuditMode: true}
+	audited := settled()
+	f.policy = policy
+	return f.ifFlag(flagAuditMode, audited, enforced)
 }
 
-// lookUp looks for the key on the stack in the map in r1.
-func (e *engine) lookUp() asm.Instructions {
-	return asm.Instructions{asm.Mov.Reg(asm.R2, regStack), asm.Add.Imm(asm.R2, stackKey), e.target.call(helperMapLookup)}
+// findTable looks for the table that is in force, checks that it is one, and notes
+// where it is.
+func (f *function) findTable(next blockID) blockID {
+	find := func(next blockID, key int64, from asm.Instruction) blockID {
+		return f.branch(asm.JEq, asm.R0, 0, f.broken, next,
+			storeImm(stackKey, key, asm.Word),
+			from,
+			asm.Mov.Reg(asm.R2, regStack),
+			asm.Add.Imm(asm.R2, stackKey),
+			f.target.call(helperMapLookup))
+	}
+	check := f.whenReg(asm.JNE, asm.R1, asm.R2, f.broken, next,
+		asm.StoreMem(regStack, stackTable, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, headerMagic, asm.DWord),
+		asm.LoadImm(asm.R2, TableVersion<<32|int64(TableMagic(f.target)), asm.DWord))
+	return find(find(check, 0, asm.Mov.Reg(asm.R1, asm.R0)), int64(f.hook), loadMap(asm.R1, TableMap))
 }
 
-// readContext asks for the network context if some node reads it.
-func (e *engine) readContext(next blockID) blockID {
-	failed := e.straight(next, e.sees.network.unknown(false)...)
-	ask := e.add(block{
-		code: e.askNetwork(), jump: jump{op: asm.JEq, dst: asm.R0}, taken: next, next: failed,
-	})
-	return e.ifFlag(flagContext, ask, next)
+// byTable decides as the table says. Stages that remember decisions have found it
+// already.
+func (f *function) byTable() blockID {
+	decide := f.straight(f.readTableContext(f.fillSlots(f.walks())), asm.LoadMem(regTable, regStack, stackTable, asm.DWord))
+	if f.target == Linux && !f.early {
+		return decide
+	}
+	return f.findTable(decide)
 }
 
-func storeSlot(s tableSlot, src asm.Register) asm.Instruction {
-	return asm.StoreMem(regStack, stackSlots+8*int16(s), src, asm.DWord)
+// readTableContext asks for the network context if some node reads it.
+func (f *function) readTableContext(next blockID) blockID {
+	if f.early {
+		return next
+	}
+	failed := f.straight(next, f.sees.network.unknown(false)...)
+	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, failed, next, f.askNetwork()...), next)
 }
 
-func loadSlot(dst asm.Register, s tableSlot) asm.Instruction {
-	return asm.LoadMem(dst, regStack, stackSlots+8*int16(s), asm.DWord)
+func slotAt(s tableSlot) int16 { return stackSlots + 4*int16(s) }
+
+func zeroSlots(first, end tableSlot) (code asm.Instructions) {
+	for s := first; s < end; s += 2 {
+		code = append(code, storeImm(slotAt(s), 0, asm.DWord))
+	}
+	return code
 }
 
 // fillSlots writes every slot, and decides which list of trees is meant.
-func (e *engine) fillSlots(next blockID) blockID {
+func (f *function) fillSlots(next blockID) blockID {
 	var code asm.Instructions
-	fill := func(v compiler.Var) {
-		code = append(code, e.sees.load(v, asm.R1)...)
-		code = append(code, storeSlot(slotOf(v), asm.R1))
+	fill := func(s tableSlot, field compiler.Field, size asm.Size) {
+		code = append(code, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
+		code = append(code, asm.StoreMem(regStack, slotAt(s), asm.R1, size))
 	}
-	for _, f := range []compiler.Field{
-		compiler.InterfaceType, compiler.TunnelType, compiler.NextHop, compiler.SubInterface, compiler.Interface,
-		compiler.RemotePort, compiler.LocalPort, compiler.Protocol, compiler.Compartment,
-	} {
-		fill(compiler.Var{Field: f})
+	fill(slotInterfaceType, compiler.InterfaceType, asm.Word)
+	fill(slotTunnelType, compiler.TunnelType, asm.Word)
+	fill(slotSubInterface, compiler.SubInterface, asm.Word)
+	fill(slotCompartment, compiler.Compartment, asm.Word)
+	fill(slotNextHop, compiler.NextHop, asm.DWord)
+	fill(slotInterface, compiler.Interface, asm.DWord)
+	fill(slotProtocol, compiler.Protocol, asm.Word)
+	fill(slotRemotePort, compiler.RemotePort, asm.Word)
+	fill(slotLocalPort, compiler.LocalPort, asm.Word)
+	code = append(code, storeImm(slotAt(slotZero), 0, asm.Word))
+
+	ipv4 := zeroSlots(slotRemote, slotLocal+4)
+	at := f.sees.ipv4
+	if f.ipv6 {
+		at = 12
 	}
-	for s := slotZero; s < slotSets; s++ {
-		code = append(code, storeImm(stackSlots+8*int16(s), 0, asm.DWord))
+	ipv4 = append(append(ipv4, f.addressWord(slotRemote+3, f.sees.remote.ip+at)...), f.addressWord(slotLocal+3, f.sees.local.ip+at)...)
+	four := f.straight(f.lookUpSets(tableIPv4, next), ipv4...)
+	if !f.ipv6 {
+		return f.straight(four, code...)
 	}
-	// To the Linux verifier a constant would differ from what a set's map holds, and
-	// the walk look new for every number of sets.
-	code = append(code, asm.LoadMem(asm.R1, regTable, headerZero, asm.Word))
-	for s := slotSets; s < tableSlots; s++ {
-		code = append(code, storeSlot(s, asm.R1))
+	var ipv6 asm.Instructions
+	for w := range tableSlot(4) {
+		ipv6 = append(ipv6, f.addressWord(slotRemote+w, f.sees.remote.ip+4*int16(w))...)
+		ipv6 = append(ipv6, f.addressWord(slotLocal+w, f.sees.local.ip+4*int16(w))...)
 	}
-	list := func(l tableList, mapped ...asm.Instruction) blockID {
-		return e.straight(next, append(mapped,
-			asm.LoadMem(asm.R1, regTable, headerStart+4*int16(l), asm.Word),
-			asm.StoreMem(regStack, stackTree, asm.R1, asm.DWord),
-			asm.LoadMem(asm.R1, regTable, headerStart+4*int16(l+tableAudit), asm.Word),
-			asm.StoreMem(regStack, stackAuditTree, asm.R1, asm.DWord))...)
-	}
-	if !e.ipv6 {
-		code = append(code, asm.LoadImm(asm.R2, mappedLow, asm.DWord))
-		for _, f := range []compiler.Field{compiler.RemoteAddress, compiler.LocalAddress} {
-			v := compiler.Var{Field: f, Part: compiler.Word32}
-			code = append(code, storeImm(stackSlots+8*int16(slotOf(v)-1), 0, asm.DWord))
-			code = append(code, e.sees.load(v, asm.R1)...)
-			code = append(code, asm.Or.Reg(asm.R1, asm.R2), storeSlot(slotOf(v), asm.R1))
-		}
-		return e.straight(list(tableIPv4), code...)
-	}
-	for _, f := range []compiler.Field{compiler.LocalAddress, compiler.RemoteAddress} {
-		fill(compiler.Var{Field: f, Part: compiler.Low64})
-		fill(compiler.Var{Field: f, Part: compiler.High64})
-	}
-	ipv6 := list(tableIPv6)
-	ipv4 := list(tableIPv4,
-		storeImm(stackSlots+8*int16(slotLocalHigh), 0, asm.DWord),
-		loadSlot(asm.R1, slotLocalLow),
-		asm.Mov.Reg32(asm.R1, asm.R1),
-		asm.LoadImm(asm.R2, mappedLow, asm.DWord),
-		asm.Or.Reg(asm.R1, asm.R2),
-		storeSlot(slotLocalLow, asm.R1))
-	prefix := e.when(asm.JEq, asm.R1, mappedLow>>32, ipv4, ipv6, loadSlot(asm.R1, slotRemoteLow), asm.RSh.Imm(asm.R1, 32))
-	return e.when(asm.JEq, asm.R1, 0, prefix, ipv6, code...)
+	six := f.straight(f.lookUpSets(tableIPv6, next), ipv6...)
+	return f.straight(f.splitMapped(four, six), code...)
 }
 
-// lookUpSets fills the slots of the dynamic sets.
-func (e *engine) lookUpSets(next blockID) blockID {
-	at := next
-	for i := MaxTableSets - 1; i >= 0; i-- {
-		at = e.lookUpSet(i, at, next)
-	}
-	return at
-}
-
-func (e *engine) lookUpSet(i int, next, done blockID) blockID {
-	entry := int16(headerSetList + i*tableSetSize)
-	found := e.straight(next,
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.Word),
-		storeSlot(slotSets+tableSlot(i), asm.R1))
-	code := asm.Instructions{
-		storeImm(stackKey, 32+128, asm.Word),
-		asm.LoadMem(asm.R1, regTable, headerSetBase, asm.Word),
-		asm.LoadMem(asm.R2, regTable, entry+8, asm.Word),
-		asm.Add.Reg(asm.R1, asm.R2),
+// addressWord fills the slot of a part of an address.
+func (f *function) addressWord(s tableSlot, from int16) asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R1, f.sees.base, from, asm.Word),
 		asm.HostTo(asm.BE, asm.R1, asm.Word),
-		asm.StoreMem(regStack, stackKey+setKeyNumber, asm.R1, asm.Word),
+		asm.StoreMem(regStack, slotAt(s), asm.R1, asm.Word),
 	}
-	for half := int16(0); half < 2; half++ {
+}
+
+// Registers of lookUpSets, which calls leave alone.
+const (
+	regSet  = asm.R8 // how many sets have been looked up
+	regBits = asm.R9 // the answers, the last in bit 0
+)
+
+// lookUpSets fills the slots of the answers, and chooses the trees of a family.
+func (f *function) lookUpSets(list tableList, next blockID) blockID {
+	if f.early {
+		list += tableEarly
+	}
+	next = f.straight(next,
+		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list), asm.Word),
+		asm.StoreMem(regStack, stackTree, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list+tableAudit), asm.Word),
+		asm.StoreMem(regStack, stackAuditTree, asm.R1, asm.DWord))
+	next = f.compareInterfaces(next)
+	none := f.straight(next, zeroSlots(slotAnswers, tableSlots)...)
+	var unpack asm.Instructions
+	for s := slotAnswers; s < tableSlots; s++ {
+		unpack = append(unpack,
+			asm.Mov.Reg(asm.R1, regBits),
+			asm.And.Imm(asm.R1, 1),
+			asm.StoreMem(regStack, slotAt(s), asm.R1, asm.Word),
+			asm.RSh.Imm(regBits, 1))
+	}
+	head := f.add(block{})
+	answered := f.branch(asm.JEq, asm.R0, setBroken, f.broken, f.straight(head, asm.LSh.Imm(regBits, 1), asm.Or.Reg(regBits, asm.R0)))
+	narrow := f.straight(answered, asm.Mov.Reg(asm.R1, asm.R4), callLocal(narrowLookup))
+	if list&1 == tableIPv6 {
+		wide := f.straight(answered,
+			asm.And.Imm(asm.R5, refSlotMask&^3),
+			asm.LSh.Imm(asm.R5, 2),
+			asm.Add.Reg(asm.R5, regStack),
+			asm.Mov.Reg(asm.R3, asm.R2),
+			asm.LoadMem(asm.R2, asm.R5, stackSlots, asm.Word),
+			asm.LSh.Imm(asm.R2, 32),
+			asm.LoadMem(asm.R1, asm.R5, stackSlots+4, asm.Word),
+			asm.Or.Reg(asm.R2, asm.R1),
+			asm.Mov.Reg(asm.R1, asm.R4),
+			asm.Add.Imm(asm.R1, 1),
+			callLocal(wideLookup))
+		narrow = f.branch(asm.JNE, asm.R1, 0, wide, narrow, asm.LoadMem(asm.R1, asm.R1, headerSetList+12, asm.Word))
+	}
+	look := f.straight(narrow, // the key in r4, the number in r2, the lower slot in r5, the entry in r1
+		asm.Mov.Reg(asm.R1, regSet),
+		asm.LSh.Imm(asm.R1, 4),
+		asm.Add.Reg(asm.R1, regTable),
+		asm.Add.Imm(regSet, 1),
+		asm.LoadMem(asm.R2, asm.R1, headerSetList+4, asm.Word),
+		asm.And.Imm(asm.R2, refSlotMask),
+		asm.LSh.Imm(asm.R2, 2),
+		asm.Add.Reg(asm.R2, regStack),
+		asm.LoadMem(asm.R2, asm.R2, stackSlots, asm.Word),
+		asm.LSh.Imm(asm.R2, 32),
+		asm.LoadMem(asm.R5, asm.R1, headerSetList, asm.Word),
+		asm.Mov.Reg(asm.R3, asm.R5),
+		asm.And.Imm(asm.R3, refSlotMask),
+		asm.LSh.Imm(asm.R3, 2),
+		asm.Add.Reg(asm.R3, regStack),
+		asm.LoadMem(asm.R3, asm.R3, stackSlots, asm.Word),
+		asm.Or.Reg(asm.R2, asm.R3),
+		asm.LoadMem(asm.R4, regTable, headerSetBase, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, headerSetList+8, asm.Word),
+		asm.Add.Reg(asm.R4, asm.R3))
+	bound := f.branch(asm.JGE, regSet, MaxTableAnswers, f.broken, look)
+	f.blocks[head] = block{
+		code: asm.Instructions{asm.LoadMem(asm.R1, regTable, headerSets, asm.Word)},
+		jump: jump{op: asm.JGE, wide: true, dst: regSet, reg: true, src: asm.R1}, taken: f.straight(next, unpack...), next: bound,
+	}
+	begin := f.straight(head, append(zeroSlots(slotAnswers, tableSlots), asm.Mov.Imm(regSet, 0), asm.Mov.Imm(regBits, 0))...)
+	return f.branch(asm.JEq, asm.R1, 0, none, begin, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))
+}
+
+// compareInterfaces fills the slots of the named interfaces, from the last one down,
+// with whether the device is the one that has the name.
+func (f *function) compareInterfaces(next blockID) blockID {
+	if f.target != Linux || f.early {
+		return next
+	}
+	// Without jumps, of which a verifier would follow every combination: r3 is 0 in the
+	// interfaces' namespace, and so is the difference of an equal index; less one, only 0
+	// has the highest bit.
+	code := asm.Instructions{
+		asm.LoadMem(asm.R1, regTable, headerNetwork, asm.DWord),
+		asm.LoadMem(asm.R3, regStack, stackFlow+flowNetwork, asm.DWord),
+		asm.Xor.Reg(asm.R1, asm.R3),
+		asm.Mov.Reg(asm.R3, asm.R1),
+		asm.RSh.Imm(asm.R3, 32),
+		asm.Mov.Reg32(asm.R1, asm.R1),
+		asm.Or.Reg(asm.R3, asm.R1),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowInterface, asm.Word),
+	}
+	for i := range MaxTableAnswers {
 		code = append(code,
-			asm.LoadMem(asm.R1, regTable, entry+4*half, asm.Word),
-			asm.And.Imm(asm.R1, refSlotMask),
-			asm.Mov.Reg(asm.R2, regStack),
-			asm.Add.Reg(asm.R2, asm.R1),
-			asm.LoadMem(asm.R1, asm.R2, stackSlots, asm.DWord),
-			asm.HostTo(asm.BE, asm.R1, asm.DWord),
-			asm.StoreMem(regStack, stackKey+setKeyValue+8*half, asm.R1, asm.DWord))
+			asm.LoadMem(asm.R1, regTable, int16(TableIfindexAt(i)), asm.Word),
+			asm.Xor.Reg(asm.R1, asm.R2),
+			asm.Or.Reg(asm.R1, asm.R3),
+			asm.Sub.Imm(asm.R1, 1),
+			asm.RSh.Imm(asm.R1, 63),
+			asm.LoadMem(asm.R4, regStack, slotAt(tableSlots-1-tableSlot(i)), asm.Word), // where there are fewer, a set's
+			asm.Or.Reg(asm.R1, asm.R4),
+			asm.StoreMem(regStack, slotAt(tableSlots-1-tableSlot(i)), asm.R1, asm.Word))
 	}
-	code = append(append(code, loadMap(asm.R1, TableSetsMap)), e.lookUp()...)
-	look := e.when(asm.JEq, asm.R0, 0, e.broken, found, code...)
-	return e.when(asm.JLE, asm.R1, int32(i), done, look, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))
+	return f.branch(asm.JEq, asm.R1, 0, next, f.straight(next, code...), asm.LoadMem(asm.R1, regTable, headerInterfaces, asm.Word))
 }
 
-// walk goes through the trees of a list and leaves the lowest leaf in best, which
-// holds one to begin with. The place of the first entry is on the stack. In each round
-// it looks at a node, or at a leaf and then at the next entry; r0 is the
-// reference to it and r5 counts the rounds. That references grow from node to node
-// shows no verifier an end, but keeps what was never written, or is left over
-// from elsewhere, from being followed.
-func (e *engine) walk(start int16, best asm.Register, next blockID) blockID {
-	head := e.add(block{}) // filled in below, when the blocks it leads to are there
-	onward := e.straight(head, asm.Mov.Reg(asm.R0, asm.R1))
-	kid := e.whenReg(asm.JLE, asm.R1, asm.R0, e.broken, onward, asm.LoadMem(asm.R1, asm.R1, 8, asm.Word))
-	high := e.straight(kid, asm.Add.Imm(asm.R1, 4))
-	node := e.whenReg(asm.JLT, asm.R2, asm.R3, kid, high,
-		asm.Mov.Reg(asm.R4, asm.R0),
-		asm.And.Imm(asm.R4, refSlotMask),
-		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Reg(asm.R2, asm.R4),
-		asm.LoadMem(asm.R2, asm.R2, stackSlots, asm.DWord),
-		asm.Mov.Reg(asm.R4, asm.R0),
-		asm.RSh.Imm(asm.R4, refToOffset),
-		asm.And.Imm(asm.R4, refOffsetMask),
-		asm.Mov.Reg(asm.R1, regTable),
-		asm.Add.Reg(asm.R1, asm.R4),
-		asm.LoadMem(asm.R3, asm.R1, 0, asm.DWord))
-	tree := e.nextTree(start, best, head, next)
-	lower := e.straight(tree, asm.Mov.Reg(best, asm.R0))
-	leaf := e.whenReg(asm.JGE, asm.R0, best, tree, lower, asm.And.Imm(asm.R0, noLeaf))
-	either := e.when(asm.JGT, asm.R0, noLeaf, leaf, node)
-	e.blocks[head] = block{
-		code: asm.Instructions{asm.Add.Imm(asm.R5, 1)},
-		jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: MaxTableSteps}, taken: e.broken, next: either,
-	}
-	return e.straight(e.nextTree(start, best, head, next), asm.Mov.Imm(asm.R5, 0))
-}
-
-// nextTree takes the next entry of a list. It is done at the last one, and at the first
-// that cannot lead to an earlier rule, for neither can those after it.
-func (e *engine) nextTree(cursor int16, best asm.Register, head, done blockID) blockID {
-	tree := e.whenReg(asm.JGE, asm.R2, best, done, head)
-	return e.when(asm.JEq, asm.R0, 0, done, tree,
-		asm.LoadMem(asm.R1, regStack, cursor, asm.DWord),
-		asm.And.Imm(asm.R1, tableTreesMask),
-		asm.Mov.Reg(asm.R2, asm.R1),
-		asm.Add.Imm(asm.R2, tableTreeSize),
-		asm.StoreMem(regStack, cursor, asm.R2, asm.DWord),
-		asm.Mov.Reg(asm.R2, regTable),
-		asm.Add.Reg(asm.R2, asm.R1),
-		asm.LoadMem(asm.R0, asm.R2, headerTrees, asm.Word),
-		asm.LoadMem(asm.R2, asm.R2, headerTrees+4, asm.Word))
-}
-
-// decide finds the rule and then, if the policy has such, an audit rule before it.
-func (e *engine) decide(next blockID) blockID {
-	audit := e.straight(e.walk(stackAuditTree, regAudit, next), asm.Mov.Reg(regAudit, regLeaf))
-	none := e.straight(next, asm.Mov.Reg(regAudit, regLeaf))
-	rule := e.check(e.ifFlag(flagAudit, audit, none))
-	return e.straight(e.walk(stackTree, regLeaf, rule), asm.Mov.Imm(regLeaf, noLeaf))
-}
-
-// check denies where no tree led to a rule of the policy with a verdict.
-func (e *engine) check(next blockID) blockID {
-	verdict := e.when(asm.JEq, asm.R1, leafVerdict, e.broken, next,
-		asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
-	return e.whenReg(asm.JGE, asm.R1, asm.R2, e.broken, verdict,
-		asm.Mov.Reg(asm.R1, regLeaf),
-		asm.RSh.Imm(asm.R1, leafShift),
-		asm.LoadMem(asm.R2, regTable, headerRules, asm.Word))
-}
-
-// countInTable adds one to the counter of the rule in a register.
-func (f *function) countInTable(leaf asm.Register, next blockID) blockID {
-	add := f.straight(next,
-		asm.Mov.Reg(asm.R1, leaf),
-		asm.RSh.Imm(asm.R1, leafShift),
-		asm.And.Imm(asm.R1, tableRules-1),
-		asm.LSh.Imm(asm.R1, 3),
-		asm.Mov.Reg(asm.R2, regTable),
-		asm.Add.Reg(asm.R2, asm.R1),
-		asm.Add.Imm(asm.R2, TableCounters),
-		asm.Mov.Imm(asm.R1, 1),
-		asm.StoreXAdd(asm.R2, asm.R1, asm.DWord))
-	return f.ifFlag(flagNoCounters, next, add)
+// windowsEngine writes an entry point.
+func (f *function) windowsEngine() (asm.Instructions, error) {
+	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, int32(lang.Deny)))
+	f.settled = f.eachMode(func() blockID { return f.settle(f.answerBlock()) })
+	entry := f.straight(f.byTable(), f.start()...)
+	return assemble(f.blocks, entry)
 }

@@ -1,36 +1,45 @@
 package codegen
 
-import "github.com/hopgate/hopgate/compiler"
+import (
+	"math"
+
+	"github.com/hopgate/hopgate/compiler"
+)
 
 // The table form is one fixed program, the engine, and a policy as the value of a
 // map. The layout of that value is the contract of the two; docs/table-form.md has
 // it as a picture. Numbers are little-endian u32 unless said otherwise.
 const (
-	TableMagic   = 0x54504748 // "HGPT"
-	TableVersion = 1          // of the layout; an engine denies everything by a table of another one
+	TableVersion = 2 // of the layout; an engine denies everything by a table of another one
 
 	// TableValueSize is the size of the value, in bytes: nodes with the header in
 	// the room of the first ones, counters, and the description.
 	TableValueSize = tableDescription + tableDescriptionSize
 	TableCounters  = tableNodes * tableNodeSize // place of the u64 counters by rule
 
-	tableNodes           = 1 << 17 // of 16 bytes; the header takes the first
-	tableNodeSize        = 16
-	tableFirstNode       = tableHeaderSize / tableNodeSize
+	tableNodes           = 1 << 16
+	tableNodeSize        = 64
 	tableRules           = 1 << 16
 	tableDescription     = TableCounters + 8*tableRules // u32 length, then compressed JSON
 	tableDescriptionSize = 1 << 20
 )
 
+// TableMagic is the first number of a table: "HGPT", or "HGPL" of one for Linux.
+func TableMagic(t Target) uint32 {
+	if t == Linux {
+		return 0x4c504748
+	}
+	return 0x54504748
+}
+
 // Limits of what fits in a table.
 const (
-	MaxTableNodes = tableNodes - tableFirstNode
-	MaxTableRules = tableRules - 1 // the default is one more
-	MaxTableSteps = 256            // nodes on the longest way through a list of trees, and one for each tree
-	MaxTableTrees = 8              // of a list
-	MaxTableSets  = 16             // pairs of a dynamic set and a field that is looked up in it
-
-	MaxTablePrefixes = 1 << 16 // of all dynamic sets when the policy starts, and one for each set
+	MaxTableNodes   = tableNodes - tableHeaderSize/tableNodeSize
+	MaxTableRules   = tableRules - 1 // the default is one more
+	MaxTableSteps   = 256            // nodes on the longest way through a list of trees, and one for each tree
+	MaxTableTrees   = 8              // of a list
+	MaxTableSets    = 64             // that a policy has
+	MaxTableAnswers = 12             // pairs of a dynamic set and a field that is looked up in it, and interfaces looked up by name
 )
 
 // The header.
@@ -38,35 +47,44 @@ const (
 	headerMagic      = 0
 	headerVersion    = 4
 	headerFlags      = 8
-	headerRules      = 12 // how many, the default included
-	headerNodes      = 16 // how many
-	headerSetBase    = 20 // number of the first set in the sets' map
-	headerSets       = 24 // entries used of headerSetList
-	headerGeneration = 28 // counts the policies that were loaded
-	headerStart      = 32 // u32 by tableList: the first entry of the list
-	headerZero       = 60 // zero
-	headerPolicyHash = 64 // SHA-256 of the policy
-	headerChecksum   = 96 // SHA-256 of nodes and header, with zeros here and for set base and generation
-	headerSetList    = 128
-	headerTrees      = 384 // 8 bytes each: root, and the lowest leaf it leads to; those with lower ones first
-	tableHeaderSize  = 896
+	headerRules      = 12  // how many, the default included
+	headerStart      = 16  // by tableList: place of the first entry of the list, from headerTrees
+	headerNodes      = 48  // how many
+	headerHook       = 52  // compiler.Hook
+	headerNetwork    = 56  // u64 cookie of the network namespace that the interfaces are in
+	headerPolicyHash = 64  // SHA-256 of the policy
+	headerChecksum   = 96  // SHA-256 of header, nodes and description, with zeros for what is set at loading
+	headerSetBase    = 128 // key of the first set's table in the map of sets
+	headerGeneration = 132 // counts the policies that were loaded
+	headerSets       = 136 // entries used of headerSetList
+	headerInterfaces = 140 // entries used of headerIfindex
+	headerIfindex    = 144 // of the named interfaces, by number; 0 for one that is not there
+	headerSetList    = 256 // what is looked up in which set: the last answer first
+	headerTrees      = 512 // lists: root, and the reference to the lowest leaf it leads to; those with lower ones first
+	tableHeaderSize  = headerTrees + tableLists*tableListTrees*tableTreeSize
 
-	tableSetSize   = 16 // places of the field's halves, number from the set base, zero
+	tableSetSize   = 16 // slots of the lower and upper word, key from the set base, 1 for an address
 	tableTreeSize  = 8
-	tableListTrees = 16 // entries of a list, the first of zeros not included
+	tableListTrees = 16 // entries of a list; the rest are treeEnd
 	tableTreesMask = tableLists*tableListTrees*tableTreeSize - tableTreeSize
 )
 
-// tableList names a list of trees: those that judge connections of one family, or
-// those for audit rules.
+// loadedFields are the parts of the header that are set at loading, as places and
+// lengths: no checksum covers them.
+var loadedFields = [...][2]int{{headerNetwork, 8}, {headerChecksum, 32}, {headerSetBase, 8}, {headerIfindex, 4 * MaxTableAnswers}}
+
+// tableList names a list of trees: those that judge connections of one family,
+// in the stages that see all fields or in the early ones of Linux, and those for
+// audit rules.
 type tableList int
 
 const (
 	tableIPv4 tableList = iota
 	tableIPv6
-	tableLists = iota + 2
 
 	tableAudit = 2 // from a list to that of the audit rules
+	tableEarly = 4 // from a list to that of the early stages
+	tableLists = 8
 )
 
 const (
@@ -76,92 +94,99 @@ const (
 	flagAudit      = 8 // there are audit rules
 )
 
-// A node is {u64 cut; u32 low; u32 high}: values below the cut go to low, others to
-// high. A reference to a node has its number in bits 8 to 30 and in bits 3 to 7 the
-// slot to compare there; numbers only grow on a way through a tree. A reference with bit 31
-// is a leaf (leafValue). 0 is no reference.
+// A node is one cache line: u32 last[7], u32 kid[8]. Of the slot's value, kid 0
+// takes what is up to last[0], kid 1 the rest up to last[1], and so on; last is ^0
+// where there are fewer kids.
+//
+// A reference to a node is its place in the value, with the number of the slot to
+// look at in the lower bits; it is always larger than the one it is found under. A
+// reference with bit 31 is a leaf (leafValue). 0 is no reference.
 const (
-	refLeaf       = 1 << 31
-	refShift      = 8
-	refSlotMask   = 0xf8
-	refToOffset   = refShift - 4 // bits to shift a reference by to have a node's offset, once masked
-	refOffsetMask = (tableNodes - 1) * tableNodeSize
+	tableKids = 8
+	nodeKids  = 4 * (tableKids - 1) // offset of kid[0]
 
-	noLeaf = refLeaf - 1 // after every leaf
+	refLeaf      = 1 << 31
+	refSlotMask  = tableSlots - 1
+	refPlaceMask = (tableNodes - 1) * tableNodeSize
+
+	treeEnd = math.MaxUint32 // the root where there is no further tree
+
+	noLeaf        = refLeaf - 1 - leafLog // after every leaf, before treeEnd
+	undecidedLeaf = leafVerdict           // before every leaf: an early stage leaves the decision to a later one
 )
 
-// A slot is 8 bytes of the engine's stack: a value in host byte order. Addresses
-// have two, IPv4 in IPv4-mapped form.
+// A slot is 4 bytes of the engine's stack: a number in host byte order. A LUID has
+// two, the lower word first; an address has four, the highest first, of which IPv4
+// has only the last.
 type tableSlot uint8
 
 const (
-	slotInterfaceType tableSlot = iota
-	slotTunnelType
-	slotNextHop
-	slotSubInterface
-	slotInterface
-	slotRemoteHigh
-	slotRemoteLow
-	slotLocalHigh
-	slotLocalLow
-	slotRemotePort
-	slotLocalPort
-	slotProtocol
-	slotCompartment
-	slotZero
-	slotSets   tableSlot = 16 // not 0 if the value is in the set, by entry of headerSetList
-	tableSlots tableSlot = 32
+	slotInterfaceType tableSlot = 0
+	slotTunnelType    tableSlot = 1
+	slotSubInterface  tableSlot = 2
+	slotCompartment   tableSlot = 3
+	slotNextHop       tableSlot = 4 // and 5
+	slotInterface     tableSlot = 6 // and 7
+	slotProtocol      tableSlot = 8
+	slotZero          tableSlot = 9
+	slotRemotePort    tableSlot = 10
+	slotLocalPort     tableSlot = 11
+	slotRemote        tableSlot = 12                           // to 15
+	slotLocal         tableSlot = 16                           // to 19
+	slotAnswers       tableSlot = tableSlots - MaxTableAnswers // 1 if the value is in the set, by number; from the last one down, 1 if the device is the interface
 )
 
-// slotOf gives the slot of a variable that is no set's.
-func slotOf(v compiler.Var) tableSlot {
+const tableSlots = 32
+
+// words gives the slots of a variable that is no answer: of the lower half, and of
+// the upper one, slotZero for a variable of 32 bits.
+func words(v compiler.Var) (low, high tableSlot) {
 	switch v.Field {
 	case compiler.InterfaceType:
-		return slotInterfaceType
+		return slotInterfaceType, slotZero
 	case compiler.TunnelType:
-		return slotTunnelType
-	case compiler.NextHop:
-		return slotNextHop
+		return slotTunnelType, slotZero
 	case compiler.SubInterface:
-		return slotSubInterface
-	case compiler.Interface:
-		return slotInterface
-	case compiler.RemoteAddress:
-		return addressSlot(slotRemoteHigh, v.Part)
-	case compiler.LocalAddress:
-		return addressSlot(slotLocalHigh, v.Part)
-	case compiler.RemotePort:
-		return slotRemotePort
-	case compiler.LocalPort:
-		return slotLocalPort
-	case compiler.Protocol:
-		return slotProtocol
+		return slotSubInterface, slotZero
 	case compiler.Compartment:
-		return slotCompartment
+		return slotCompartment, slotZero
+	case compiler.NextHop:
+		return slotNextHop, slotNextHop + 1
+	case compiler.Interface:
+		return slotInterface, slotInterface + 1
+	case compiler.Protocol:
+		return slotProtocol, slotZero
+	case compiler.RemotePort:
+		return slotRemotePort, slotZero
+	case compiler.LocalPort:
+		return slotLocalPort, slotZero
+	case compiler.RemoteAddress:
+		return addressWords(slotRemote, v.Part)
+	case compiler.LocalAddress:
+		return addressWords(slotLocal, v.Part)
 	}
 	panic("codegen: no slot for " + v.String())
 }
 
-func addressSlot(high tableSlot, part compiler.Part) tableSlot {
-	if part == compiler.High64 {
-		return high
+func addressWords(first tableSlot, part compiler.Part) (low, high tableSlot) {
+	switch part {
+	case compiler.High64:
+		return first + 1, first
+	case compiler.Low64:
+		return first + 3, first + 2
 	}
-	return high + 1
+	return first + 3, slotZero
 }
-
-// mappedLow is what an IPv4-mapped address has above the IPv4 one in its low
-// half.
-const mappedLow = 0xffff_0000_0000
 
 // Stack of the engine, below that of all other programs.
 const (
-	stackSlots     = stackOption - 8*int16(tableSlots)
-	stackTree      = stackSlots - 8 // u64: place of the next entry of the list
-	stackAuditTree = stackTree - 8  // the same of audit rules
+	stackSlots     = stackOption - 4*int16(tableSlots)
+	stackTree      = stackSlots - 8     // u64: place of the next entry of the list
+	stackAuditTree = stackTree - 8      // the same of audit rules
+	stackTable     = stackAuditTree - 8 // the table
+	stackLeaf      = stackTable - 8     // the rule that decided, while audit rules are looked for
 )
 
-// Names of the engine's maps.
-const (
-	TableMap     = "hopgate_policy" // array of maps, by compiler.Hook: the policy in force
-	TableSetsMap = "hopgate_sets"   // LPM trie: the dynamic sets of all policies
-)
+// TableMap is the engine's array of maps, by compiler.Hook, that leads to the policy
+// in force. The tables of its sets are in SetsMap.
+const TableMap = "hopgate_policy"

@@ -20,6 +20,7 @@ import (
 type Instance struct {
 	program   *codegen.Program
 	hook      compiler.Hook
+	setBase   uint32 // key of the first set in codegen.SetsMap
 	maps      map[string]*vm.Map
 	functions map[codegen.AttachType][]*function
 

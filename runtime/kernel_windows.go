@@ -98,7 +98,7 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	case k.closed:
 		return ErrClosed
 	case k.opts.Table == nil:
-		return errors.New("the program is no engine of form table")
+		return errNoEngine
 	case t.Hook != k.opts.Table.Hook:
 		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", k.opts.Table.Hook, t.Hook)
 	}
@@ -107,29 +107,25 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 		return fmt.Errorf("%w: the policy in force: %w", ErrKernel, err)
 	}
 	defer before.Close()
-	if err := LoadTable(k.tables(k.now), t); err != nil {
+	next, err := describedBy(k.now.program, t)
+	if err != nil {
+		return err
+	}
+	if err := LoadTable(k.tables(k.now), t, codegen.TableLoading{}); err != nil {
 		return fmt.Errorf("%w: %w", ErrKernel, err)
 	}
-	if value, err := before.LookupBytes(uint32(0)); err == nil {
-		if old, counters, err := codegen.ParseTableValue(value); err == nil {
-			k.carry(old.Rules, counters)
-		}
+	if value, err := before.LookupBytes(uint32(0)); err == nil && len(value) == codegen.TableValueSize {
+		rules := k.shown.Load().Rules
+		k.carry(rules, codegen.TableCounts(value, len(rules)))
 	}
 	k.opts.Table = t
-	k.shown.Store(describedBy(k.now.program, t))
+	k.shown.Store(next)
 	k.generation++
 	return nil
 }
 
 func (k *Kernel) tables(l *loaded) TableMaps {
-	return KernelTables(l.Maps[codegen.TableMap], l.Maps[codegen.TableSetsMap])
-}
-
-// describedBy is an engine that has the rules of a policy.
-func describedBy(engine *codegen.Program, t *codegen.Table) *codegen.Program {
-	p := *engine
-	p.Policy, p.Rules = t.Policy, t.Rules
-	return &p
+	return KernelTables(l.Maps[codegen.TableMap], l.Maps[codegen.SetsMap], codegen.Windows)
 }
 
 func (k *Kernel) carry(rules []codegen.Rule, counts []uint64) {
@@ -144,7 +140,10 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 		return nil, fmt.Errorf("the program is for target %s", program.Target)
 	}
 	if t := k.opts.Table; t != nil {
-		program = describedBy(program, t)
+		var err error
+		if program, err = describedBy(program, t); err != nil {
+			return nil, err
+		}
 	}
 	spec, err := program.CollectionSpec()
 	if err != nil {
@@ -165,11 +164,11 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 	if k.opts.Table == nil {
 		return l, nil
 	}
-	if collection.Maps[codegen.TableMap] == nil || collection.Maps[codegen.TableSetsMap] == nil {
+	if collection.Maps[codegen.TableMap] == nil || collection.Maps[codegen.SetsMap] == nil {
 		l.close()
-		return nil, errors.New("the program is no engine of form table")
+		return nil, errNoEngine
 	}
-	if err := LoadTable(k.tables(l), k.opts.Table); err != nil {
+	if err := LoadTable(k.tables(l), k.opts.Table, codegen.TableLoading{}); err != nil {
 		l.close()
 		return nil, fmt.Errorf("%w: the policy's table: %w", ErrKernel, err)
 	}
@@ -256,7 +255,7 @@ func (k *Kernel) pin() error {
 			return fmt.Errorf("%w: pinning %s: %w", ErrKernel, s.section, err)
 		}
 	}
-	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
+	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
 		m := k.now.Maps[name]
 		if m == nil {
 			continue

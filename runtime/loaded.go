@@ -68,6 +68,17 @@ func (l *loaded) close() {
 	l.Collection.Close()
 }
 
+// describedBy is an engine that has the rules of a policy.
+func describedBy(engine *codegen.Program, t *codegen.Table) (*codegen.Program, error) {
+	about, err := t.Description()
+	if err != nil {
+		return nil, err
+	}
+	p := *engine
+	p.Policy, p.Rules, p.Sets, p.Interfaces = about.Policy, about.Rules, about.Sets, about.Interfaces
+	return &p, nil
+}
+
 // decisions reads counters by rule index.
 func decisions(m *ebpf.Map, rules int) []uint64 {
 	counts := make([]uint64, rules)

@@ -27,8 +27,8 @@ func (i *Instance) ChangeSet(name string, change compiler.SetChange, literals []
 	if outer == nil {
 		return fmt.Errorf("the program has no map `%s`", codegen.SetsMap)
 	}
-	for _, ipv6 := range setFamilies(set) {
-		key := binary.NativeEndian.AppendUint32(nil, codegen.SetKey(number, ipv6))
+	for _, ipv6 := range codegen.SetFamilies(set.Field) {
+		key := binary.NativeEndian.AppendUint32(nil, i.setBase+codegen.SetKey(number, ipv6))
 		before, err := readTable(outer.Inner(key), ipv6)
 		if err != nil {
 			return err
@@ -72,12 +72,4 @@ func findSet(sets []codegen.Set, name string) (int, codegen.Set, error) {
 		return 0, codegen.Set{}, fmt.Errorf("the policy has no dynamic set `%s`", name)
 	}
 	return i, sets[i], nil
-}
-
-// setFamilies says which tables a set has: false is IPv4's, or that of both.
-func setFamilies(s codegen.Set) []bool {
-	if s.Field == compiler.RemoteAddress {
-		return []bool{false, true}
-	}
-	return []bool{false}
 }

@@ -75,7 +75,7 @@ func changeSet(known []codegen.Set, sets, state *ebpf.Map, name string, change c
 	if err != nil {
 		return err
 	}
-	for _, ipv6 := range setFamilies(set) {
+	for _, ipv6 := range codegen.SetFamilies(set.Field) {
 		key := codegen.SetKey(number, ipv6)
 		var before []compiler.Range
 		if change != compiler.ReplaceSet {
@@ -124,7 +124,7 @@ func (k *Kernel) keepSets(next *loaded) error {
 		if err != nil || k.pinned.Sets[was] != set || k.pinned.Starts[set.Name] != setStart(next.program, number) {
 			continue
 		}
-		for _, ipv6 := range setFamilies(set) {
+		for _, ipv6 := range codegen.SetFamilies(set.Field) {
 			var id ebpf.MapID
 			if err := before.Lookup(codegen.SetKey(was, ipv6), &id); err != nil {
 				return fmt.Errorf("set `%s`: %w", set.Name, err)
@@ -167,7 +167,7 @@ func setStart(program *codegen.Program, number int) string {
 		tables[m.Name] = m
 	}
 	hash := sha256.New()
-	for _, ipv6 := range setFamilies(program.Sets[number]) {
+	for _, ipv6 := range codegen.SetFamilies(program.Sets[number].Field) {
 		key := binary.NativeEndian.AppendUint32(nil, codegen.SetKey(number, ipv6))
 		for _, entry := range tables[codegen.SetsMap].Contents {
 			if bytes.Equal(entry.Key.([]byte), key) {
@@ -210,21 +210,7 @@ func readKernelTable(sets *ebpf.Map, key uint32, ipv6 bool) ([]compiler.Range, e
 // putKernelTable makes a table and then puts it in the place of the one at a key. The
 // kernel returns when no program uses that one any more.
 func putKernelTable(sets *ebpf.Map, key uint32, blocks []byte) error {
-	spec := codegen.SetTableMap(blocks, codegen.Linux)
-	spec.Contents = nil
-	table, err := ebpf.NewMap(spec)
-	if err != nil {
-		return err
-	}
-	defer table.Close()
-	memory, err := table.Memory()
-	if err != nil {
-		return err
-	}
-	if _, err := memory.WriteAt(blocks, 0); err != nil {
-		return err
-	}
-	return sets.Put(key, uint32(table.FD()))
+	return kernelTables{tables: sets, sets: sets}.PutSets(key, []codegen.TableSetTable{{Blocks: blocks}})
 }
 
 // forgetDecisions makes programs judge everything anew: it gives the state map a

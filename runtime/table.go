@@ -12,51 +12,39 @@ import (
 
 // TableMaps are the maps of an engine that runs somewhere.
 type TableMaps interface {
+	Target() codegen.Target
 	// Table is the value of the table in force for a hook; nil for none.
 	Table(hook compiler.Hook) ([]byte, error)
+	// Generation is that of the table in force; 0 for none.
+	Generation(hook compiler.Hook) (uint32, error)
 	// Switch puts another table in force, by one update: every decision uses the
 	// old one or the new one.
-	Switch(hook compiler.Hook, value []byte) error
-	SetKeys() ([][]byte, error) // all keys of the sets' map
-	PutSet(key, value []byte) error
-	DeleteSet(key []byte) error
+	Switch(hook compiler.Hook, value []codegen.TablePart) error
+	// PutSets puts tables of sets in their places, from a key on.
+	PutSets(base uint32, sets []codegen.TableSetTable) error
 }
 
 // ErrNoTable says that an engine has no policy and so denies everything.
 var ErrNoTable = errors.New("the engine has no policy")
 
-// LoadTable puts a policy in force in a running engine. On an error the old one
-// still is. Two loads must not run at the same time.
-func LoadTable(maps TableMaps, t *codegen.Table) error {
-	old, err := maps.Table(t.Hook)
+// LoadTable puts a policy in force in a running engine, with the interfaces that the
+// host has looked up. On an error the old one still is. Two loads must not run at the
+// same time.
+func LoadTable(maps TableMaps, t *codegen.Table, with codegen.TableLoading) error {
+	if t.Target != maps.Target() {
+		return fmt.Errorf("the policy's table is for target %s, the engine for %s", t.Target, maps.Target())
+	}
+	old, err := maps.Generation(t.Hook)
 	if err != nil {
 		return err
 	}
 	// The sets of the policy before the old one make room: decisions that still use
 	// the old one must find its sets.
-	generation := codegen.TableGeneration(old) + 1
-	base := codegen.TableSetBase(t.Hook, generation)
-	keys, err := maps.SetKeys()
-	if err != nil {
-		return err
+	with.Generation = old + 1
+	if err := maps.PutSets(codegen.TableSetBase(t.Hook, with.Generation), t.SetTables); err != nil {
+		return fmt.Errorf("dynamic sets: %w", err)
 	}
-	for _, key := range keys {
-		if codegen.IsTableSetKey(key, base) {
-			if err := maps.DeleteSet(key); err != nil {
-				return err
-			}
-		}
-	}
-	for _, kv := range t.SetContents(generation) {
-		if err := maps.PutSet(kv.Key.([]byte), kv.Value.([]byte)); err != nil {
-			return fmt.Errorf("dynamic sets: %w", err)
-		}
-	}
-	value, err := t.Value(generation)
-	if err != nil {
-		return err
-	}
-	return maps.Switch(t.Hook, value)
+	return maps.Switch(t.Hook, t.Parts(&with))
 }
 
 // ReadTable reads the policy in force for a hook, with its decisions by rule. The
@@ -79,16 +67,22 @@ func (i *Instance) LoadTable(t *codegen.Table) error {
 	if err != nil {
 		return err
 	}
+	about, err := t.Description()
+	if err != nil {
+		return err
+	}
 	i.mu.Lock() // counters and rules change with the table
 	defer i.mu.Unlock()
-	if err := LoadTable(maps, t); err != nil {
+	if err := LoadTable(maps, t, codegen.TableLoading{}); err != nil {
 		return err
 	}
 	program := *i.program
-	program.Policy, program.Rules = t.Policy, t.Rules
+	program.Policy, program.Rules, program.Sets = about.Policy, about.Rules, about.Sets
 	i.program, i.hook = &program, t.Hook
-	i.counters = counters{values: maps.(instanceTables).inner(t.Hook), from: codegen.TableCounters, seen: make([]uint64, len(t.Rules))}
-	return nil
+	i.counters = counters{values: maps.(instanceTables).inner(t.Hook), from: codegen.TableCounters, seen: make([]uint64, len(about.Rules))}
+	generation, err := maps.Generation(t.Hook)
+	i.setBase = codegen.TableSetBase(t.Hook, generation)
+	return err
 }
 
 // JudgeBy makes Eval judge by the policy of a hook, of an engine that has entry points
@@ -105,39 +99,59 @@ func (i *Instance) JudgeBy(hook compiler.Hook) error {
 
 // TableMaps are the maps of an instance of an engine; an error for another program.
 func (i *Instance) TableMaps() (TableMaps, error) {
-	m := instanceTables{i.maps[codegen.TableMap], i.maps[codegen.TableSetsMap]}
+	m := instanceTables{i.maps[codegen.TableMap], i.maps[codegen.SetsMap]}
 	if m.tables == nil || m.sets == nil {
-		return nil, errors.New("the program is no engine of form table")
+		return nil, errNoEngine
 	}
 	return m, nil
 }
 
+var errNoEngine = errors.New("the program is no engine of form table")
+
 // instanceTables are the maps of an engine in process.
 type instanceTables struct{ tables, sets *vm.Map }
 
-func hookKey(hook compiler.Hook) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(hook)) }
+func mapKey(key uint32) []byte { return binary.NativeEndian.AppendUint32(nil, key) }
 
-func (m instanceTables) inner(hook compiler.Hook) *vm.Map { return m.tables.Inner(hookKey(hook)) }
+func (m instanceTables) inner(hook compiler.Hook) *vm.Map {
+	return m.tables.Inner(mapKey(uint32(hook)))
+}
+
+func (instanceTables) Target() codegen.Target { return codegen.Windows }
 
 func (m instanceTables) Table(hook compiler.Hook) ([]byte, error) {
 	inner := m.inner(hook)
 	if inner == nil {
 		return nil, nil
 	}
-	return inner.Lookup(hookKey(0))
+	return inner.Lookup(mapKey(0))
 }
 
-func (m instanceTables) Switch(hook compiler.Hook, value []byte) error {
+func (m instanceTables) Generation(hook compiler.Hook) (uint32, error) {
+	value, err := m.Table(hook)
+	return codegen.TableGeneration(value), err
+}
+
+func (m instanceTables) Switch(hook compiler.Hook, value []codegen.TablePart) error {
 	inner, err := vm.NewMap(codegen.TableValueMap(codegen.Windows))
 	if err != nil {
 		return err
 	}
-	if err := inner.Update(hookKey(0), value, vm.Any); err != nil {
+	if err := inner.Update(mapKey(0), codegen.JoinParts(value), vm.Any); err != nil {
 		return err
 	}
-	return m.tables.SetMap(hookKey(hook), inner)
+	return m.tables.SetMap(mapKey(uint32(hook)), inner)
 }
 
-func (m instanceTables) SetKeys() ([][]byte, error)     { return m.sets.Keys(), nil }
-func (m instanceTables) PutSet(key, value []byte) error { return m.sets.Update(key, value, vm.Any) }
-func (m instanceTables) DeleteSet(key []byte) error     { return m.sets.Delete(key) }
+func (m instanceTables) PutSets(base uint32, sets []codegen.TableSetTable) error {
+	for _, s := range sets {
+		table, err := vm.NewMap(codegen.SetTableMap(s.Blocks, codegen.Windows))
+		if err != nil {
+			return err
+		}
+		if err := m.sets.SetMap(mapKey(base+s.Key), table); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -12,56 +12,144 @@ import (
 )
 
 // KernelTables are the maps of an engine that a kernel runs: codegen.TableMap and
-// codegen.TableSetsMap.
-func KernelTables(tables, sets *ebpf.Map) TableMaps { return kernelTables{tables, sets} }
+// codegen.SetsMap. What they hold is for target.
+func KernelTables(tables, sets *ebpf.Map, target codegen.Target) TableMaps {
+	return kernelTables{tables, sets, target}
+}
 
-type kernelTables struct{ tables, sets *ebpf.Map }
+type kernelTables struct {
+	tables, sets *ebpf.Map
+	target       codegen.Target
+}
 
-// Table is nil for an entry without a map.
-func (m kernelTables) Table(hook compiler.Hook) ([]byte, error) {
+func (m kernelTables) Target() codegen.Target { return m.target }
+
+// inMemory reports whether the kernel's maps can be mapped into memory.
+func (m kernelTables) inMemory() bool { return m.tables.Type() == ebpf.ArrayOfMaps }
+
+// inner is the map of the table in force; nil for none.
+func (m kernelTables) inner(hook compiler.Hook) (*ebpf.Map, error) {
 	var inner *ebpf.Map
 	err := m.tables.Lookup(uint32(hook), &inner)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}
-	if err != nil {
+	return inner, err
+}
+
+func (m kernelTables) Table(hook compiler.Hook) ([]byte, error) {
+	inner, err := m.inner(hook)
+	if inner == nil {
 		return nil, err
 	}
 	defer inner.Close()
 	return inner.LookupBytes(uint32(0))
 }
 
-func (m kernelTables) Switch(hook compiler.Hook, value []byte) error {
-	spec := codegen.TableValueMap(codegen.Windows)
-	if m.tables.Type() == ebpf.ArrayOfMaps {
-		spec.Type = ebpf.Array
+func (m kernelTables) Generation(hook compiler.Hook) (uint32, error) {
+	if !m.inMemory() {
+		value, err := m.Table(hook)
+		return codegen.TableGeneration(value), err
 	}
-	inner, err := ebpf.NewMap(spec)
+	inner, err := m.inner(hook)
+	if inner == nil {
+		return 0, err
+	}
+	defer inner.Close()
+	memory, err := inner.Memory()
+	if err != nil {
+		return 0, err
+	}
+	header := make([]byte, codegen.TableGenerationAt+4)
+	_, err = memory.ReadAt(header, 0)
+	return codegen.TableGeneration(header), err
+}
+
+func (m kernelTables) Switch(hook compiler.Hook, value []codegen.TablePart) error {
+	inner, err := m.fill(value)
 	if err != nil {
 		return err
 	}
 	defer inner.Close()
-	if err := inner.Put(uint32(0), value); err != nil {
-		return err
-	}
 	return m.tables.Put(uint32(hook), inner)
 }
 
-// SetKeys reads the keys one after the other: a trie gives no batches on every
-// kernel.
-func (m kernelTables) SetKeys() ([][]byte, error) {
-	var keys [][]byte
-	for key, err := m.sets.NextKeyBytes(nil); key != nil || err != nil; key, err = m.sets.NextKeyBytes(key) {
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key)
+// fill makes a map of a table. In memory it writes only what is not zero.
+func (m kernelTables) fill(value []codegen.TablePart) (*ebpf.Map, error) {
+	target := codegen.Windows
+	if m.inMemory() {
+		target = codegen.Linux
 	}
-	return keys, nil
+	inner, err := ebpf.NewMap(codegen.TableValueMap(target))
+	if err != nil {
+		return nil, err
+	}
+	if m.inMemory() {
+		err = writeParts(inner, value)
+	} else {
+		err = inner.Put(uint32(0), codegen.JoinParts(value))
+	}
+	if err != nil {
+		_ = inner.Close()
+		return nil, err
+	}
+	return inner, nil
 }
 
-func (m kernelTables) PutSet(key, value []byte) error { return m.sets.Put(key, value) }
-func (m kernelTables) DeleteSet(key []byte) error     { return m.sets.Delete(key) }
+func writeParts(to *ebpf.Map, parts []codegen.TablePart) error {
+	memory, err := to.Memory()
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if _, err := memory.WriteAt(p.Data, int64(p.At)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PutSets gives the kernel all the tables at once: it returns when no program uses
+// what they replace, and waits for that once.
+func (m kernelTables) PutSets(base uint32, sets []codegen.TableSetTable) error {
+	var keys, values []uint32
+	for _, s := range sets {
+		table, err := m.setTable(s.Blocks)
+		if err != nil {
+			return err
+		}
+		defer table.Close()
+		if !m.inMemory() {
+			if err := m.sets.Put(base+s.Key, table); err != nil {
+				return err
+			}
+			continue
+		}
+		keys, values = append(keys, base+s.Key), append(values, uint32(table.FD()))
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := m.sets.BatchUpdate(keys, values, nil)
+	return err
+}
+
+func (m kernelTables) setTable(blocks []byte) (*ebpf.Map, error) {
+	if !m.inMemory() {
+		return ebpf.NewMap(codegen.SetTableMap(blocks, codegen.Windows))
+	}
+	spec := codegen.SetTableMap(blocks, codegen.Linux)
+	spec.Contents = nil
+	table, err := ebpf.NewMap(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeParts(table, []codegen.TablePart{{Data: blocks}}); err != nil {
+		_ = table.Close()
+		return nil, err
+	}
+	return table, nil
+}
 
 // PinnedTables are the maps of an engine that runs in the kernel, found where it is
 // pinned.
@@ -74,7 +162,7 @@ type PinnedTables struct {
 // is not there.
 func OpenTables(dir string) (*PinnedTables, error) {
 	p := new(PinnedTables)
-	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
+	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
 		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
 		if err != nil {
 			_ = p.Close()
@@ -82,7 +170,11 @@ func OpenTables(dir string) (*PinnedTables, error) {
 		}
 		p.maps = append(p.maps, m)
 	}
-	p.TableMaps = KernelTables(p.maps[0], p.maps[1])
+	target := codegen.Windows
+	if p.maps[0].Type() == ebpf.ArrayOfMaps {
+		target = codegen.Linux
+	}
+	p.TableMaps = KernelTables(p.maps[0], p.maps[1], target)
 	return p, nil
 }
 

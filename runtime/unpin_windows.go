@@ -39,7 +39,7 @@ func Unpin(dir string) error {
 	} {
 		problems = append(problems, unpin(path.Base(a.Section()), openLink))
 	}
-	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
+	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
 		problems = append(problems, unpin(name, openMap))
 	}
 	if err := errors.Join(problems...); err != nil {

@@ -59,7 +59,7 @@ func tabled(t testing.TB, p *compiler.Policy) *runtime.Instance {
 func table(t testing.TB, p *compiler.Policy) *codegen.Table {
 	d, err := compiler.Compile(p, nil)
 	require.NoError(t, err)
-	table, err := codegen.GenerateTable(d, nil)
+	table, err := codegen.GenerateTable(d, nil, codegen.Build{})
 	require.NoError(t, err)
 	return table
 }

@@ -3,16 +3,13 @@
 package tests
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -29,7 +26,7 @@ func TestTableInKernel(t *testing.T) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
 	kernel := tracepoint.Load(t, engine, compiler.Connect)
-	maps := runtime.KernelTables(kernel.Maps[codegen.TableMap], kernel.Maps[codegen.TableSetsMap])
+	maps := runtime.KernelTables(kernel.Maps[codegen.TableMap], kernel.Maps[codegen.SetsMap], codegen.Windows)
 	policies, requests := 25, 100
 	if testing.Short() {
 		policies, requests = 10, 50
@@ -40,49 +37,41 @@ func TestTableInKernel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			p := check(t, "random.hop", text)
 			table := table(t, p)
-			require.NoError(t, runtime.LoadTable(maps, table))
+			require.NoError(t, runtime.LoadTable(maps, table, codegen.TableLoading{}))
 			kernel.Hook = p.Hook
 			random := gen.NewRequests(p)
 			counters := func() []uint64 {
 				value, err := maps.Table(p.Hook)
 				require.NoError(t, err)
-				counts := make([]uint64, len(table.Rules))
-				for i := range counts {
-					counts[i] = binary.LittleEndian.Uint64(value[codegen.TableCounters+8*i:])
-				}
-				return counts
+				return codegen.TableCounts(value, table.RuleCount())
 			}
+			about, err := table.Description()
+			require.NoError(t, err)
 			before := counters()
 			for range requests {
 				r := random.Random(rng)
 				verdict := kernel.Run(&r)
 				after := counters()
-				rule, audit := tracepoint.Moved(table.Rules, before, after)
+				rule, audit := tracepoint.Moved(about.Rules, before, after)
 				require.Equal(t, p.Eval(&r), compiler.Decision{Verdict: lang.Verdict(verdict), Rule: rule, Audit: audit}, "%+v", r)
 				before = after
 			}
 			read, _, err := runtime.ReadTable(maps, p.Hook)
 			require.NoError(t, err)
-			require.Equal(t, table.Rules, read.Rules)
+			readAbout, err := read.Description()
+			require.NoError(t, err)
+			require.Equal(t, about, readAbout)
 		})
 	}
 }
 
 // TestSwitchInKernel asks the engine on one thread while another switches policies, from
-// packed files by way of pinned maps: every answer is wholly that of one policy.
+// packed files: every answer is wholly that of one policy.
 func TestSwitchInKernel(t *testing.T) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
 	kernel := tracepoint.Load(t, engine, compiler.Connect)
-	dir := t.TempDir()
-	require.NoError(t, unix.Mount("bpf", dir, "bpf", 0, ""))
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	for _, name := range []string{codegen.TableMap, codegen.TableSetsMap} {
-		require.NoError(t, kernel.Maps[name].Pin(filepath.Join(dir, name)))
-	}
-	maps, err := runtime.OpenTables(dir)
-	require.NoError(t, err)
-	defer maps.Close()
+	maps := runtime.KernelTables(kernel.Maps[codegen.TableMap], kernel.Maps[codegen.SetsMap], codegen.Windows)
 
 	var policies [2]*compiler.Policy
 	var tables [2]*codegen.Table
@@ -93,16 +82,14 @@ func TestSwitchInKernel(t *testing.T) {
 			fmt.Fprintf(&text, " rule r%d: %s if remote_port == %d and local_port < %d\n", i, []string{"allow", "deny"}[(i+k)%2], i+200*(1-k), 1000+i)
 		}
 		policies[k] = check(t, "p.hop", text.String()+"}\n")
-		pack, err := table(t, policies[k]).Pack()
-		require.NoError(t, err)
-		tables[k], err = codegen.ReadPack("p.hgp", pack)
+		tables[k], err = codegen.ReadPack("p.hgp", table(t, policies[k]).Pack())
 		require.NoError(t, err)
 	}
-	require.NoError(t, runtime.LoadTable(maps, tables[0]))
+	require.NoError(t, runtime.LoadTable(maps, tables[0], codegen.TableLoading{}))
 	done := make(chan error)
 	go func() {
 		for k := range 40 {
-			if err := runtime.LoadTable(maps, tables[(k+1)%2]); err != nil {
+			if err := runtime.LoadTable(maps, tables[(k+1)%2], codegen.TableLoading{}); err != nil {
 				done <- err
 				return
 			}

@@ -52,41 +52,57 @@ func TestNoTable(t *testing.T) {
 	require.NoError(t, err)
 	_, _, err = runtime.ReadTable(maps, compiler.Connect)
 	require.ErrorIs(t, err, runtime.ErrNoTable)
-	value, err := table(t, p).Value(1)
-	require.NoError(t, err)
+	value := valueOf(table(t, p))
 	for _, at := range []int{0, 4} { // magic, version
 		value[at]++
-		require.NoError(t, maps.Switch(compiler.Connect, value))
+		require.NoError(t, maps.Switch(compiler.Connect, whole(value)))
 		d, err = i.Eval(&r)
 		require.NoError(t, err)
 		require.Equal(t, lang.Deny, d.Verdict)
 		value[at]--
 	}
-	require.NoError(t, maps.Switch(compiler.Connect, value))
+	require.NoError(t, maps.Switch(compiler.Connect, whole(value)))
 	d, err = i.Eval(&r)
 	require.NoError(t, err)
 	require.Equal(t, lang.Allow, d.Verdict)
+
+	linux, err := codegen.GenerateTable(compiled(t, p), &codegen.Options{Target: codegen.Linux}, codegen.Build{})
+	require.NoError(t, err)
+	require.ErrorContains(t, i.LoadTable(linux), "for target linux")
+}
+
+// valueOf is the value of the engine's map for a table.
+func valueOf(t *codegen.Table) []byte {
+	return codegen.JoinParts(t.Parts(&codegen.TableLoading{Generation: 1}))
+}
+
+// whole is a value as one part.
+func whole(value []byte) []codegen.TablePart { return []codegen.TablePart{{Data: value}} }
+
+func compiled(t testing.TB, p *compiler.Policy) *compiler.Diagram {
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	return d
 }
 
 // TestHalfWrittenTable: as long as some nodes are missing, a decision is the
 // policy's or deny.
 func TestHalfWrittenTable(t *testing.T) {
-	const firstNode, nodeSize = 896, 16 // docs/table-form.md
+	const firstNode, nodeSize = 1536, 64 // docs/table-form.md
 	for seed := range uint64(20) {
 		p := randomPolicy(t, seed, gen.Options{})
 		rng := rand.New(rand.NewPCG(seed, 5))
 		i := emptyEngine(t)
 		maps, err := i.TableMaps()
 		require.NoError(t, err)
-		whole := table(t, p)
+		good := table(t, p)
 		random := gen.NewRequests(p)
 		for range 20 {
-			value, err := whole.Value(1)
-			require.NoError(t, err)
-			from := firstNode + nodeSize*rng.IntN(whole.Nodes()+1)
-			to := min(from+nodeSize*(1+rng.IntN(8)), firstNode+nodeSize*whole.Nodes())
+			value := valueOf(good)
+			from := firstNode + nodeSize*rng.IntN(good.Nodes()+1)
+			to := min(from+nodeSize*(1+rng.IntN(8)), firstNode+nodeSize*good.Nodes())
 			clear(value[from:max(from, to)])
-			require.NoError(t, maps.Switch(p.Hook, value))
+			require.NoError(t, maps.Switch(p.Hook, whole(value)))
 			require.NoError(t, i.JudgeBy(p.Hook))
 			for range 100 {
 				r := random.Random(rng)
@@ -103,8 +119,7 @@ func TestHalfWrittenTable(t *testing.T) {
 // FuzzTable gives the engine any bytes for a table: it answers, and never faults.
 func FuzzTable(f *testing.F) {
 	p := randomPolicy(f, 1, gen.Options{Events: true, Dynamic: true})
-	good, err := table(f, p).Value(1)
-	require.NoError(f, err)
+	good := valueOf(table(f, p))
 	f.Add(good[:4096], uint64(1))
 	f.Add([]byte{}, uint64(2))
 	engine := emptyEngine(f)
@@ -116,16 +131,16 @@ func FuzzTable(f *testing.F) {
 		copy(value, data)
 		rng := rand.New(rand.NewPCG(seed, 6))
 		if seed%2 == 0 { // what comes after the header is anything
-			copy(value, good[:896])
-			for at := 896; at < 64<<10; at += 8 {
+			copy(value, good[:1536])
+			for at := 1536; at < 64<<10; at += 8 {
 				binary.LittleEndian.PutUint64(value[at:], rng.Uint64())
 			}
 			for range rng.IntN(8) {
-				value[8+rng.IntN(888)] = byte(rng.Uint32())
+				value[8+rng.IntN(1528)] = byte(rng.Uint32())
 			}
 		}
 		hook := compiler.Hook(seed / 2 % 2)
-		require.NoError(t, maps.Switch(hook, value))
+		require.NoError(t, maps.Switch(hook, whole(value)))
 		require.NoError(t, engine.JudgeBy(hook))
 		for range 100 {
 			r := random.Random(rng)

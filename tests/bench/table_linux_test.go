@@ -46,15 +46,15 @@ func BenchmarkForms(b *testing.B) {
 		b.Run(name+"/table", func(b *testing.B) {
 			engine, err := codegen.GenerateEngine(codegen.Windows)
 			require.NoError(b, err)
-			table, err := codegen.GenerateTable(diagram, nil)
+			table, err := codegen.GenerateTable(diagram, nil, codegen.Build{})
 			require.NoError(b, err)
 			start := time.Now()
 			loaded := tracepoint.Load(b, engine, policy.Hook)
 			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "load-ms")
-			maps := hook.KernelTables(loaded.Maps[codegen.TableMap], loaded.Maps[codegen.TableSetsMap])
-			require.NoError(b, hook.LoadTable(maps, table))
+			maps := hook.KernelTables(loaded.Maps[codegen.TableMap], loaded.Maps[codegen.SetsMap], codegen.Windows)
+			require.NoError(b, hook.LoadTable(maps, table, codegen.TableLoading{}))
 			start = time.Now()
-			require.NoError(b, hook.LoadTable(maps, table))
+			require.NoError(b, hook.LoadTable(maps, table, codegen.TableLoading{}))
 			b.ReportMetric(float64(time.Since(start).Microseconds())/1000, "policy-load-ms")
 			b.ReportMetric(traced(b, loaded, requests)-emptyTracepoint(b, requests), "ns/decision")
 			instance := loadInVM(b, engine)
@@ -129,15 +129,13 @@ func BenchmarkSwitch(b *testing.B) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(b, err)
 	loaded := tracepoint.Load(b, engine, compiler.Connect)
-	template := codegen.TableValueMap(codegen.Windows)
-	template.Type = ebpf.Array
+	template := codegen.TableValueMap(codegen.Linux)
 	for _, name := range []string{"one_rule", "fw1_10000"} {
 		diagram, err := compiler.Compile(classBench(b, name), nil)
 		require.NoError(b, err)
-		table, err := codegen.GenerateTable(diagram, nil)
+		table, err := codegen.GenerateTable(diagram, nil, codegen.Build{})
 		require.NoError(b, err)
-		value, err := table.Value(1)
-		require.NoError(b, err)
+		value := codegen.JoinParts(table.Parts(&codegen.TableLoading{Generation: 1}))
 		b.Run(fmt.Sprintf("%s/fill", name), func(b *testing.B) {
 			for b.Loop() {
 				m, err := ebpf.NewMap(template)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -23,17 +24,18 @@ import (
 
 var linuxMapTypes = map[ebpf.MapType]ebpf.MapType{
 	ebpf.WindowsArray: ebpf.Array, ebpf.WindowsPerCPUArray: ebpf.PerCPUArray, ebpf.WindowsRingBuf: ebpf.RingBuf,
-	ebpf.WindowsLPMTrie: ebpf.LPMTrie, ebpf.WindowsArrayOfMaps: ebpf.ArrayOfMaps,
+	ebpf.WindowsArrayOfMaps: ebpf.ArrayOfMaps,
 }
 
 func linuxMap(spec *ebpf.MapSpec) *ebpf.MapSpec {
 	m := spec.Copy()
 	m.Type = linuxMapTypes[spec.Type]
-	if m.Type == ebpf.LPMTrie {
-		m.Flags = 1 // BPF_F_NO_PREALLOC
-	}
-	if m.InnerMap != nil {
-		m.InnerMap = linuxMap(m.InnerMap)
+	switch {
+	case m.Name == codegen.TableMap:
+		m.InnerMap = codegen.TableValueMap(codegen.Linux)
+	case m.InnerMap != nil:
+		m.InnerMap = codegen.SetTableMap(make([]byte, 64), codegen.Linux)
+		m.InnerMap.Contents = nil
 	}
 	return m
 }
@@ -60,11 +62,18 @@ func linuxCode(windows asm.Instructions) asm.Instructions {
 				ins = ins.WithReference(contextFunction)
 			}
 		}
+		if from.OpCode.JumpOp() == asm.JGT && from.Dst == asm.R5 && from.OpCode.Source() == asm.ImmSource && from.Constant > 256 {
+			// The count of an engine's rounds: Linux would follow every one of them.
+			ins = asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.JCOND), Offset: from.Offset}
+		}
 		if name := from.Reference(); name != "" {
 			ins = ins.WithReference(name)
 		}
 		if name := from.Symbol(); name != "" {
 			ins = ins.WithSymbol(name)
+		}
+		if f := btf.FuncMetadata(&from); f != nil { // by it the kernel knows a function that it takes once, not for each call
+			ins = btf.WithFuncMetadata(ins, f).WithSource(asm.Comment(""))
 		}
 		code = append(code, ins)
 	}
@@ -77,7 +86,10 @@ func linuxCode(windows asm.Instructions) asm.Instructions {
 			asm.LoadMem(asm.R4, asm.R1, codegen.SockAddrSize+at, asm.DWord),
 			asm.StoreMem(asm.R2, at, asm.R4, asm.DWord))
 	}
-	copied[0] = copied[0].WithSymbol(contextFunction)
+	integer := &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}
+	pointer := &btf.Pointer{Target: &btf.Void{}}
+	kind := &btf.FuncProto{Return: integer, Params: []btf.FuncParam{{Name: "context", Type: pointer}, {Name: "to", Type: pointer}, {Name: "size", Type: integer}}}
+	copied[0] = btf.WithFuncMetadata(copied[0].WithSymbol(contextFunction), &btf.Func{Name: contextFunction, Type: kind}).WithSource(asm.Comment(""))
 	return append(append(code, copied...), asm.Mov.Imm(asm.R0, 0), asm.Return())
 }
 
@@ -106,8 +118,12 @@ func New(t testing.TB, program *codegen.Program, hook compiler.Hook) (*Program, 
 	for _, m := range program.Maps {
 		spec.Maps[m.Name] = linuxMap(m)
 	}
-	for _, f := range program.Functions {
-		spec.Programs[f.Name] = &ebpf.ProgramSpec{Name: f.Name, Type: ebpf.RawTracepoint, License: "GPL", Instructions: linuxCode(f.Instructions)}
+	windows, err := program.CollectionSpec()
+	if err != nil {
+		return nil, err
+	}
+	for name, p := range windows.Programs {
+		spec.Programs[name] = &ebpf.ProgramSpec{Name: name, Type: ebpf.RawTracepoint, License: "GPL", Instructions: linuxCode(p.Instructions)}
 	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogDisabled: true}})
 	if err != nil {

@@ -36,7 +36,7 @@ func driver(t *testing.T, p *codegen.Program) string {
 func unpin(t *testing.T, f *fake) {
 	t.Helper()
 	unpin := f.dll.MustFindProc("ebpf_object_unpin")
-	for _, name := range []string{"connect_authorization4", "connect_authorization6", codegen.TableMap, codegen.TableSetsMap} {
+	for _, name := range []string{"connect_authorization4", "connect_authorization6", codegen.TableMap, codegen.SetsMap} {
 		path, err := windows.BytePtrFromString("hopgate/corp/" + name)
 		require.NoError(t, err)
 		_, _, _ = unpin.Call(uintptr(unsafe.Pointer(path)))

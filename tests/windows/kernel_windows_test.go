@@ -147,7 +147,7 @@ func TestCleanUpAfterEachFailure(t *testing.T) {
 	f := newFake(t)
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
-	table, err := codegen.GenerateTable(diagram(t, corp), nil)
+	table, err := codegen.GenerateTable(diagram(t, corp), nil, codegen.Build{})
 	require.NoError(t, err)
 	cases := map[string]struct {
 		program *codegen.Program
@@ -276,7 +276,7 @@ func TestEngine(t *testing.T) {
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
 	table := func(text string) *codegen.Table {
-		table, err := codegen.GenerateTable(diagram(t, text), nil)
+		table, err := codegen.GenerateTable(diagram(t, text), nil, codegen.Build{})
 		require.NoError(t, err)
 		return table
 	}
@@ -307,7 +307,7 @@ func TestPin(t *testing.T) {
 	f := newFake(t)
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
-	table, err := codegen.GenerateTable(diagram(t, corp), nil)
+	table, err := codegen.GenerateTable(diagram(t, corp), nil, codegen.Build{})
 	require.NoError(t, err)
 	opts := &runtime.KernelOptions{Table: table, Pin: "hopgate/corp"}
 	k, err := runtime.AttachKernel(engine, opts)

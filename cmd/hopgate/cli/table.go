@@ -70,20 +70,17 @@ func (c *console) table(path string, bind bindings, opts *codegen.Options) (*cod
 }
 
 func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
-	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: opts.NoCounters})
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
+		MergeRules:     opts.NoCounters,
+		FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
+	})
 	if err != nil {
 		return nil, err
 	}
-	table, err := codegen.GenerateTable(diagram, opts)
-	if err != nil {
-		return nil, err
-	}
-	table.Build = codegen.Build{
-		Version:      version(),
-		PolicySHA256: fmt.Sprintf("%x", table.PolicyHash),
-		Options:      []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
-	}
-	return table, nil
+	return codegen.GenerateTable(diagram, opts, codegen.Build{
+		Version: version(),
+		Options: []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
+	})
 }
 
 // generateEngine gives the program of form table.
@@ -156,12 +153,8 @@ func tableEngine(policy *compiler.Policy) (engine, error) {
 }
 
 func (c *console) writePack(to string, table *codegen.Table) error {
-	pack, err := table.Pack()
-	if err != nil {
-		return err
-	}
 	write := func(w io.Writer) error {
-		_, err := w.Write(pack)
+		_, err := w.Write(table.Pack())
 		return err
 	}
 	if to == "-" {
@@ -207,10 +200,10 @@ then stays in force.`,
 			return err
 		}
 		defer maps.Close()
-		if err := runtime.LoadTable(maps, table); err != nil {
+		if err := runtime.LoadTable(maps, table, codegen.TableLoading{}); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(c.out, "policy %s is in force: %d rules, %d nodes, sha256 %x\n", table.Policy, len(table.Rules), table.Nodes(), table.PolicyHash)
+		_, err = fmt.Fprintf(c.out, "the policy is in force: %d rules, %d nodes, sha256 %x\n", table.RuleCount(), table.Nodes(), table.PolicyHash)
 		return err
 	})
 	return cmd
@@ -245,30 +238,31 @@ func (c *console) inspectPinned(dir string, asJSON bool) error {
 
 // tableSummary is what inspect --json says of a table.
 type tableSummary struct {
-	Policy   string         `json:"policy"`
 	Hook     string         `json:"hook"`
 	Target   codegen.Target `json:"target"`
 	SHA256   string         `json:"policy_sha256"`
-	Build    codegen.Build  `json:"build"`
 	Nodes    int            `json:"nodes"`
-	Rules    []codegen.Rule `json:"rules"`
 	Counters []uint64       `json:"decisions,omitempty"` // by rule
-	Text     string         `json:"text,omitempty"`
+	*codegen.TableDescription
 }
 
 // printTable shows a table as rules. Counters are those of a running engine, or nil.
 func (c *console) printTable(t *codegen.Table, counters []uint64, asJSON bool) error {
+	about, err := t.Description()
+	if err != nil {
+		return err
+	}
 	if asJSON {
 		return c.printJSON(&tableSummary{
-			Policy: t.Policy, Hook: t.Hook.String(), Target: t.Target, SHA256: fmt.Sprintf("%x", t.PolicyHash),
-			Build: t.Build, Nodes: t.Nodes(), Rules: t.Rules, Counters: counters, Text: t.Text,
+			Hook: t.Hook.String(), Target: t.Target, SHA256: fmt.Sprintf("%x", t.PolicyHash),
+			Nodes: t.Nodes(), Counters: counters, TableDescription: about,
 		})
 	}
-	fmt.Fprintf(c.out, "policy %s, hook %s, target %s, form table\nsha256 %x\n", t.Policy, t.Hook, t.Target, t.PolicyHash)
-	fmt.Fprintf(c.out, "%d nodes; at most %d steps for IPv4, %d for IPv6\n\n", t.Nodes(), t.Steps[0], t.Steps[1])
+	fmt.Fprintf(c.out, "policy %s, hook %s, target %s, form table\nsha256 %x\n", about.Policy, t.Hook, t.Target, t.PolicyHash)
+	fmt.Fprintf(c.out, "%d nodes; at most %d steps for IPv4, %d for IPv6\n\n", t.Nodes(), about.Steps[0], about.Steps[1])
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "RULE\tVERDICT\tAUDIT\tDECISIONS\tSOURCE")
-	for i, r := range t.Rules {
+	for i, r := range about.Rules {
 		audit, decisions := "-", "-"
 		if r.Audit {
 			audit = "audit"
@@ -281,8 +275,8 @@ func (c *console) printTable(t *codegen.Table, counters []uint64, asJSON bool) e
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if t.Text != "" {
-		fmt.Fprintf(c.out, "\n%s", t.Text)
+	if about.Text != "" {
+		fmt.Fprintf(c.out, "\n%s", about.Text)
 	}
 	return nil
 }

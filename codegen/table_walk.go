@@ -1,0 +1,156 @@
+package codegen
+
+import (
+	"math"
+
+	"github.com/cilium/ebpf/asm"
+)
+
+// Registers of a walk through trees, which makes no calls. Two trees are walked at a
+// time, so that the wait for a node of one is used for the other.
+const (
+	regOne  = asm.R0 // reference in the one tree
+	regTwo  = asm.R8 // and in the other
+	regBest = regLeaf
+)
+
+// maxTableRounds is how often a walk may go round: once for each step at most, but for
+// the last leaf of each of the two.
+const maxTableRounds = MaxTableSteps + 2
+
+// walks finds the rule and then, if the policy has such, an audit rule before it.
+func (f *function) walks() blockID {
+	undecided := f.broken
+	if f.early {
+		undecided = f.undecided
+	}
+	found := f.straight(f.settled, asm.Mov.Reg(regAudit, regLeaf), asm.LoadMem(regLeaf, regStack, stackLeaf, asm.DWord))
+	if f.early {
+		found = f.branch(asm.JEq, regLeaf, undecidedLeaf, undecided, found)
+	}
+	audit := f.straight(f.walk(stackAuditTree, found), asm.StoreMem(regStack, stackLeaf, regLeaf, asm.DWord))
+	none := f.straight(f.settled, asm.Mov.Imm(regAudit, noLeaf))
+	rule := f.ifFlag(flagAudit, audit, none)
+	// Some rule must have been found, with a verdict.
+	verdict := f.branch(asm.JEq, asm.R1, leafVerdict, undecided, rule,
+		asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
+	if f.early {
+		return f.walk(stackTree, verdict)
+	}
+	return f.walk(stackTree, f.whenReg(asm.JGE, asm.R1, asm.R2, f.broken, verdict,
+		asm.Mov.Reg(asm.R1, regLeaf),
+		asm.RSh.Imm(asm.R1, leafShift),
+		asm.LoadMem(asm.R2, regTable, headerRules, asm.Word)))
+}
+
+// walk goes through the trees of a list and leaves the lowest leaf in regBest. The place
+// of the first entry is on the stack. That references grow from node to node shows no
+// verifier an end, but keeps what was never written, or is left over from elsewhere,
+// from being followed.
+func (f *function) walk(start int16, next blockID) blockID {
+	done := f.straight(next, asm.And.Imm(regBest, math.MaxInt32))
+	head, middle := f.add(block{}), f.add(block{})
+	isEnd := func(ref asm.Register, yes, no blockID) blockID {
+		return f.add(block{ // tells a verifier nothing of the reference: it would look at each case anew
+			code: asm.Instructions{asm.Mov.Reg(asm.R1, ref), asm.Xor.Imm(asm.R1, -1)},
+			jump: jump{op: asm.JEq, dst: asm.R1}, taken: yes, next: no,
+		})
+	}
+	leaf := func(ref asm.Register) blockID {
+		return f.straight(f.nextTree(start, ref, head), minimumOf(regBest, ref)...)
+	}
+	one := isEnd(regOne, middle, leaf(regOne))
+	two := isEnd(regTwo, isEnd(regOne, done, head), leaf(regTwo))
+	f.blocks[middle] = block{jump: jump{op: asm.JGT, wide: true, dst: regTwo, imm: math.MaxInt32}, taken: two, next: f.step(regTwo, head)}
+	turn := f.branch(asm.JGT, regOne, math.MaxInt32, one, f.step(regOne, middle))
+	if f.target == Linux {
+		f.blocks[head] = block{jump: jump{op: asm.JCOND, wide: true}, taken: f.broken, next: turn}
+	} else {
+		f.blocks[head] = block{
+			code: asm.Instructions{asm.Add.Imm(asm.R5, 1)},
+			jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: maxTableRounds}, taken: f.broken, next: turn,
+		}
+	}
+	begin := f.nextTree(start, regOne, f.nextTree(start, regTwo, head))
+	return f.straight(begin, asm.Mov.Imm(asm.R5, 0), asm.Mov.Imm32(regBest, noLeaf-math.MaxInt32-1))
+}
+
+// minimumOf sets dst to the smaller of it and src, in numbers of 32 bits, without a jump.
+// It uses r1 and r2.
+func minimumOf(dst, src asm.Register) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, src),
+		asm.Sub.Reg(asm.R1, dst),
+		asm.Mov.Reg(asm.R2, asm.R1),
+		asm.ArSh.Imm(asm.R2, 63),
+		asm.And.Reg(asm.R1, asm.R2),
+		asm.Add.Reg(dst, asm.R1),
+	}
+}
+
+// nextTree takes the next entry of a list; treeEnd after the last one, and after the last
+// that can lead to an earlier rule, for then those after it cannot either.
+func (f *function) nextTree(cursor int16, ref asm.Register, next blockID) blockID {
+	prune := f.straight(next, // r2 becomes ^0 where the lowest leaf is not below the best
+		asm.Sub.Reg(asm.R2, regBest),
+		asm.RSh.Imm(asm.R2, 63),
+		asm.Sub.Imm(asm.R2, 1),
+		asm.Or.Reg(ref, asm.R2),
+		asm.Mov.Reg32(ref, ref))
+	return f.branch(asm.JEq, ref, 0, f.broken, prune,
+		asm.LoadMem(asm.R1, regStack, cursor, asm.DWord),
+		asm.And.Imm(asm.R1, tableTreesMask),
+		asm.Mov.Reg(asm.R2, asm.R1),
+		asm.Add.Imm(asm.R2, tableTreeSize),
+		asm.StoreMem(regStack, cursor, asm.R2, asm.DWord),
+		asm.Mov.Reg(asm.R2, regTable),
+		asm.Add.Reg(asm.R2, asm.R1),
+		asm.LoadMem(ref, asm.R2, headerTrees, asm.Word),
+		asm.LoadMem(asm.R2, asm.R2, headerTrees+4, asm.Word))
+}
+
+// step goes from a node to its kid: the one whose index is how many of the node's
+// numbers the value is above. There is no jump that a processor could guess wrongly.
+func (f *function) step(ref asm.Register, next blockID) blockID {
+	code := asm.Instructions{
+		asm.Mov.Reg(asm.R1, ref),
+		asm.And.Imm(asm.R1, refPlaceMask),
+		asm.Add.Reg(asm.R1, regTable),
+		asm.Mov.Reg(asm.R2, ref),
+		asm.And.Imm(asm.R2, refSlotMask),
+		asm.LSh.Imm(asm.R2, 2),
+		asm.Add.Reg(asm.R2, regStack),
+		asm.LoadMem(asm.R2, asm.R2, stackSlots, asm.Word),
+	}
+	for k := range int16(tableKids - 1) {
+		to := asm.R4
+		if k == 0 {
+			to = asm.R3
+		}
+		code = append(code, asm.LoadMem(to, asm.R1, 4*k, asm.Word), asm.Sub.Reg(to, asm.R2), asm.RSh.Imm(to, 63))
+		if k > 0 {
+			code = append(code, asm.Add.Reg(asm.R3, asm.R4))
+		}
+	}
+	code = append(code,
+		asm.LSh.Imm(asm.R3, 2),
+		asm.And.Imm(asm.R3, 4*(tableKids-1)),
+		asm.Add.Reg(asm.R1, asm.R3),
+		asm.LoadMem(asm.R1, asm.R1, nodeKids, asm.Word))
+	return f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
+}
+
+// countInTable adds one to the counter of the rule in a register.
+func (f *function) countInTable(leaf asm.Register, next blockID) blockID {
+	add := f.straight(next,
+		asm.Mov.Reg(asm.R1, leaf),
+		asm.RSh.Imm(asm.R1, leafShift),
+		asm.And.Imm(asm.R1, tableRules-1),
+		asm.LSh.Imm(asm.R1, 3),
+		asm.LoadMem(asm.R2, regStack, stackTable, asm.DWord),
+		asm.Add.Reg(asm.R2, asm.R1),
+		asm.Add.Imm(asm.R2, TableCounters),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.StoreXAdd(asm.R2, asm.R1, asm.DWord))
+	return f.ifFlag(flagNoCounters, next, add)
+}

@@ -155,9 +155,9 @@ func TestCleanUpAfterEachFailure(t *testing.T) {
 		spared  []string // calls that may fail
 	}{
 		"instructions": {program(t, corp), runtime.KernelOptions{}, []string{"info connect_authori"}},
-		"engine":       {engine, runtime.KernelOptions{Table: table}, []string{"info connect_authori", "map_next hopgate_sets key="}},
+		"engine":       {engine, runtime.KernelOptions{Table: table}, []string{"info connect_authori"}},
 		"driver":       {program(t, corp), runtime.KernelOptions{Driver: driver(t, program(t, corp))}, []string{"info connect_authorization4", "info connect_authorization6"}},
-		"pinned":       {engine, runtime.KernelOptions{Table: table, Pin: "hopgate/corp"}, []string{"info connect_authori", "map_next hopgate_sets key=", "get hopgate/corp/hopgate_policy", "get hopgate/corp/hopgate_sets"}},
+		"pinned":       {engine, runtime.KernelOptions{Table: table, Pin: "hopgate/corp"}, []string{"info connect_authori", "get hopgate/corp/hopgate_policy", "get hopgate/corp/hopgate_tables"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ type function struct {
 	events   bool
 	audit    bool
 	replies  bool          // Options.LeaveReplies
+	devices  bool          // Options.DeviceMap
 	table    bool          // an engine of the table form: no diagram, and counters are in the table
 	hook     compiler.Hook // whose table
 	blocks   []block
@@ -37,7 +38,7 @@ type function struct {
 func newFunction(d *compiler.Diagram, ipv6 bool, opts *Options) *function {
 	return &function{
 		diagram: d, policy: d.Policy, target: opts.Target, ipv6: ipv6, sees: sockAddr(d.Policy.Hook),
-		counters: !opts.NoCounters, replies: opts.LeaveReplies, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
+		counters: !opts.NoCounters, replies: opts.LeaveReplies, devices: opts.DeviceMap, events: writesEvents(d.Policy), audit: hasAudit(d.Policy),
 	}
 }
 

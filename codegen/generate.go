@@ -20,6 +20,10 @@ type Options struct {
 	// LeaveReplies leaves UDP datagrams alone that go to a peer which has sent first,
 	// on target linux.
 	LeaveReplies bool
+
+	// DeviceMap looks devices up in a map that the host keeps, on target linux, for
+	// hosts without CAP_PERFMON.
+	DeviceMap bool
 }
 
 // MaxWindowsInstructions is the size of a program that the interpreter and the JIT

@@ -112,7 +112,7 @@ func (f *function) linuxStage(stage *linuxStage, decisions []asm.Instructions) (
 		return nil, err
 	}
 	if calls(code, context) {
-		code = append(code, networkContext(context, stage.section == "sockops")...)
+		code = append(code, f.networkContext(context, stage.section == "sockops")...)
 	}
 	return code, nil
 }
@@ -153,6 +153,9 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 	}
 	if !opts.NoCounters || writesEvents(p) {
 		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.LRUHash, KeySize: flowSize, ValueSize: 4, MaxEntries: countedFlows})
+	}
+	if opts.DeviceMap {
+		specs = append(specs, devicesMap())
 	}
 	if opts.LeaveReplies {
 		specs = append(specs, peersMap())

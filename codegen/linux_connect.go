@@ -7,6 +7,7 @@ import "github.com/cilium/ebpf/asm"
 // an earlier connection has left on the socket.
 func (f *function) connect() blockID {
 	judge := f.byAddress()
+	judge = f.noteOutbound(judge)
 	restore := f.restoreBinding(judge)
 	aborted := f.branch(asm.JEq, asm.R1, 0, judge, restore,
 		asm.Mov.Imm(asm.R1, 0),
@@ -26,7 +27,7 @@ func (f *function) sendmsg() blockID {
 // start is how every stage begins.
 func (f *function) start() asm.Instructions {
 	start := asm.Instructions{asm.Mov.Reg(regContext, asm.R1)}
-	if f.events {
+	if f.events || f.devices { // without CAP_PERFMON what is handed on must have been written
 		start = append(start, f.sees.network.unknown(true)...)
 	}
 	return start

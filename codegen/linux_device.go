@@ -90,7 +90,10 @@ const (
 // networkContext is a local function with the contract of
 // bpf_sock_addr_get_network_context: int (ctx, void *buffer, u32 size). The device
 // is that of the socket's route or of the packet.
-func networkContext(name string, ofSocket bool) asm.Instructions {
+func (from *function) networkContext(name string, ofSocket bool) asm.Instructions {
+	if from.devices {
+		return networkContextByMap(name)
+	}
 	const buffer, device, link, kind = asm.R6, asm.R7, asm.R8, asm.R9
 	f := &function{}
 	fail := f.straight(noBlock, asm.Mov.Imm(asm.R0, -1))

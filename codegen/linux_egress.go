@@ -27,19 +27,8 @@ func (f *function) egress() blockID {
 
 	judge := f.ifOutbound(f.decide(), pass)
 	known := f.lookCache(pass, denied, judge)
-	device := f.straight(f.readState(known), append(asm.Instructions{
-		asm.Mov.Reg(asm.R1, regContext),
-		callKernel("bpf_cast_to_kern_ctx"),
-		loadMember(asm.R8, asm.R0, "sk_buff", "dev"),
-	}, flowDevice()...)...)
-	parse := f.parse(device, drop)
-
-	// The kernel's own raw sockets send replies of ICMP, IGMP and the like.
-	raw := f.branch(asm.JNE, asm.R1, 0, pass, parse, loadBit(asm.R1, asm.R1, "sock", "sk_kern_sock")...)
-	raw = f.branch(asm.JEq, asm.R1, 0, parse, raw,
-		asm.Mov.Reg(asm.R1, regContext),
-		callKernel("bpf_cast_to_kern_ctx"),
-		loadMember(asm.R1, asm.R0, "sk_buff", "sk"))
+	parse := f.parse(f.straight(f.readState(known), f.packetDevice()...), drop)
+	raw := f.ifKernels(parse, pass)
 	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, raw, parse,
 		asm.StoreMem(regStack, stackSocket, asm.R0, asm.DWord),
 		asm.Mov.Reg(asm.R7, asm.R0),
@@ -47,6 +36,31 @@ func (f *function) egress() blockID {
 	full := f.branch(asm.JEq, asm.R0, 0, drop, kind, asm.FnSkFullsock.Call())
 	return f.branch(asm.JEq, asm.R1, 0, drop, full,
 		append(f.start(), asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))...)
+}
+
+// packetDevice puts the device that the packet leaves by into the flow.
+func (f *function) packetDevice() asm.Instructions {
+	if f.devices {
+		return flowDeviceOfPacket()
+	}
+	return append(asm.Instructions{
+		asm.Mov.Reg(asm.R1, regContext),
+		callKernel("bpf_cast_to_kern_ctx"),
+		loadMember(asm.R8, asm.R0, "sk_buff", "dev"),
+	}, flowDevice()...)
+}
+
+// ifKernels goes to pass for packets of the kernel's own raw sockets, which send
+// replies of ICMP, IGMP and the like.
+func (f *function) ifKernels(next, pass blockID) blockID {
+	if f.devices {
+		return next // they cannot be told
+	}
+	kernels := f.branch(asm.JNE, asm.R1, 0, pass, next, loadBit(asm.R1, asm.R1, "sock", "sk_kern_sock")...)
+	return f.branch(asm.JEq, asm.R1, 0, next, kernels,
+		asm.Mov.Reg(asm.R1, regContext),
+		callKernel("bpf_cast_to_kern_ctx"),
+		loadMember(asm.R1, asm.R0, "sk_buff", "sk"))
 }
 
 // dropPacket drops the packet. A SYN is reported to TCP as lost to congestion, so

@@ -57,6 +57,7 @@ const (
 
 // struct __sk_buff, of egress programs.
 const (
+	linuxBuffIfindex = 40
 	linuxBuffData    = 76 // packet pointers
 	linuxBuffDataEnd = 80
 	linuxBuffSocket  = 168 // struct bpf_sock *
@@ -129,12 +130,13 @@ func (s *State) Bytes() []byte {
 
 // What a socket's storage says of it.
 const (
-	SocketDirection = 0 // u32: 0, or SocketAccepted
+	SocketDirection = 0 // u32: 0, SocketAccepted or socketConnects
 	socketBound     = 4 // u32: the interface it was bound to before it was aborted
 	socketAborted   = 8 // u32: 1 while the binding is one that makes connect fail
 	socketSize      = 12
 
 	SocketAccepted = 1
+	socketConnects = 2 // noted only without CAP_PERFMON
 )
 
 // The stack of a program for Linux, below what all targets have. The pointers are

@@ -39,13 +39,17 @@ func (f *function) ingress() blockID {
 	pass := f.straight(noBlock, asm.Mov.Imm(asm.R0, 1))
 	note := f.notePeer(peerSentFirst, pass)
 	known := f.findPeer(f.branch(asm.JEq, asm.R0, 0, note, pass))
-	network := f.straight(known,
-		asm.Mov.Reg(asm.R1, regContext),
-		callKernel("bpf_cast_to_kern_ctx"),
-		loadMember(asm.R1, asm.R0, "sk_buff", "dev"),
-		loadMember(asm.R1, asm.R1, "net_device", "nd_net.net"),
-		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
-		asm.StoreMem(regStack, stackPeer+peerNetwork, asm.R1, asm.DWord))
+	network := f.straight(known, asm.StoreMem(regStack, stackPeer+peerNetwork, asm.R0, asm.DWord))
+	if f.devices {
+		network = f.straight(network, asm.Mov.Reg(asm.R1, regContext), asm.FnGetNetnsCookie.Call())
+	} else {
+		network = f.straight(network,
+			asm.Mov.Reg(asm.R1, regContext),
+			callKernel("bpf_cast_to_kern_ctx"),
+			loadMember(asm.R1, asm.R0, "sk_buff", "dev"),
+			loadMember(asm.R1, asm.R1, "net_device", "nd_net.net"),
+			loadMember(asm.R0, asm.R1, "net", "net_cookie"))
+	}
 	ports := func(at int16) blockID {
 		return f.longer(at+4, f.straight(network,
 			asm.LoadMem(asm.R1, asm.R8, at, asm.Word),

@@ -7,17 +7,11 @@ import "github.com/cilium/ebpf/asm"
 // an interface that does not exist, which is taken back when the socket closes.
 func (f *function) sockops() blockID {
 	ignore := f.straight(noBlock, asm.Mov.Imm(asm.R0, 1))
-	connect := f.connecting(ignore)
-
-	accepted := f.branch(asm.JEq, asm.R0, 0, ignore, f.straight(ignore,
-		asm.Mov.Imm(asm.R1, SocketAccepted),
-		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word)),
-		storage(asm.R7, linuxStorageCreate)...)
-	// A connection that both ends open at once comes here, too; until it is
-	// accepted, an inbound one has no file.
-	accepted = f.branch(asm.JEq, asm.R1, 0, accepted, ignore, loadMember(asm.R1, asm.R0, "sock", "sk_socket"))
-	accepted = f.branch(asm.JEq, asm.R0, 0, ignore, accepted, asm.Mov.Reg(asm.R1, asm.R7), asm.FnSkcToTcpSock.Call())
-	accepted = f.branch(asm.JEq, asm.R7, 0, ignore, accepted, f.loadSocket()...)
+	connect := ignore
+	if !f.devices {
+		connect = f.connecting(ignore)
+	}
+	accepted := f.accepted(ignore)
 
 	restore := f.branch(asm.JEq, asm.R1, 0, ignore, f.restoreBinding(ignore),
 		asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
@@ -34,6 +28,23 @@ func (f *function) sockops() blockID {
 
 func (f *function) loadSocket() asm.Instructions {
 	return asm.Instructions{asm.LoadMem(asm.R7, regContext, linuxOpsSocket, asm.DWord)}
+}
+
+// accepted notes that the connection is an inbound one, unless both ends have opened
+// it at once: until it is accepted, an inbound one has no file.
+func (f *function) accepted(next blockID) blockID {
+	note := f.straight(next,
+		asm.Mov.Imm(asm.R1, SocketAccepted),
+		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word))
+	if f.devices {
+		note = f.branch(asm.JEq, asm.R1, socketConnects, next, note, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
+	}
+	note = f.branch(asm.JEq, asm.R0, 0, next, note, storage(asm.R7, linuxStorageCreate)...)
+	if !f.devices {
+		note = f.branch(asm.JEq, asm.R1, 0, note, next, loadMember(asm.R1, asm.R0, "sock", "sk_socket"))
+		note = f.branch(asm.JEq, asm.R0, 0, next, note, asm.Mov.Reg(asm.R1, asm.R7), asm.FnSkcToTcpSock.Call())
+	}
+	return f.branch(asm.JEq, asm.R7, 0, next, note, f.loadSocket()...)
 }
 
 // connecting judges a TCP connection that has its route.

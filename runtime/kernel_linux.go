@@ -41,8 +41,8 @@ type Kernel struct {
 // relies on a later one that does not know the policy.
 var stageOrder = []string{"egress", "sockops", "connect4", "connect6", "sendmsg4", "sendmsg6", "ingress"}
 
-// keptMaps say of sockets and of peers what a later program must know as well.
-var keptMaps = []string{codegen.SocketsMap, codegen.PeersMap}
+// keptMaps say of sockets, peers and devices what a later program must know as well.
+var keptMaps = []string{codegen.SocketsMap, codegen.PeersMap, codegen.DevicesMap}
 
 // AttachKernel puts a program of target linux in force. Errors wrap ErrKernel and
 // say in words what the kernel refuses; a *ebpf.VerifierError among them has the
@@ -75,7 +75,11 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		return nil, err
 	}
 	if first {
-		if err := k.noteAccepted(); err != nil {
+		err := errors.New("telling them takes CAP_PERFMON")
+		if ReadsDevices() {
+			err = k.noteAccepted()
+		}
+		if err != nil {
 			k.problem(fmt.Errorf("connections accepted before are judged as outbound ones: %w", err))
 		}
 	}
@@ -106,6 +110,9 @@ func (k *Kernel) Update(program *codegen.Program) error {
 		k.problem(err)
 	}
 	err = next.setState(&state)
+	if m := next.Maps[codegen.DevicesMap]; err == nil && m != nil {
+		_, err = k.refreshDevices(m)
+	}
 	if err == nil {
 		err = k.keepSets(next)
 	}
@@ -142,6 +149,9 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 	spec, err := program.CollectionSpec()
 	if err != nil {
 		return nil, err
+	}
+	if missingPrivileges() == "" && !ReadsDevices() && spec.Maps[codegen.DevicesMap] == nil {
+		return nil, fmt.Errorf("%w: programs that read devices need CAP_PERFMON; those with a map of devices do not", ErrKernel)
 	}
 	opts := ebpf.CollectionOptions{Cache: k.cache, MapReplacements: map[string]*ebpf.Map{}}
 	for name, m := range k.kept {
@@ -244,15 +254,21 @@ func (k *Kernel) Refresh() error {
 	return k.now.setState(&k.state)
 }
 
-// refreshInterfaces looks the named interfaces up again.
+// refreshInterfaces looks the named interfaces up again, and the devices if programs
+// do not do so themselves.
 func (k *Kernel) refreshInterfaces() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || len(k.now.program.Interfaces) == 0 {
+	if k.closed {
 		return nil
 	}
 	found, err := findInterfaces(k.now.program.Interfaces)
 	changed := false
+	if m := k.now.Maps[codegen.DevicesMap]; m != nil {
+		var failed error
+		changed, failed = k.refreshDevices(m)
+		err = errors.Join(err, failed)
+	}
 	for i := range found {
 		changed = changed || found[i] != k.state.Interfaces[i]
 	}
@@ -362,10 +378,9 @@ func networkCookie() (uint64, error) {
 // the kernel's features cannot be told either, so that those come first.
 func explainLoad(err error) error {
 	verifier := new(ebpf.VerifierError)
-	missing := missingPrivileges()
 	switch {
-	case missing != "":
-		return fmt.Errorf("%w: loading programs needs %s; run as root: %w", ErrKernel, missing, err)
+	case missingPrivileges() != "":
+		return fmt.Errorf("%w: loading programs needs %s; run as root: %w", ErrKernel, missingPrivileges(), err)
 	case errors.As(err, &verifier):
 		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):

@@ -125,6 +125,7 @@ func (k *Kernel) pin() error {
 		codegen.SetsMap:     k.now.Maps[codegen.SetsMap],
 		codegen.SocketsMap:  k.kept[codegen.SocketsMap],
 		codegen.PeersMap:    k.kept[codegen.PeersMap],
+		codegen.DevicesMap:  k.kept[codegen.DevicesMap],
 	} {
 		if err := k.pinMap(name, m); err != nil {
 			return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, name, err)

@@ -16,7 +16,6 @@ func missingPrivileges() string {
 	}{
 		{"CAP_BPF", holds(unix.CAP_BPF) || holds(unix.CAP_SYS_ADMIN)},
 		{"CAP_NET_ADMIN", holds(unix.CAP_NET_ADMIN)},
-		{"CAP_PERFMON", holds(unix.CAP_PERFMON) || holds(unix.CAP_SYS_ADMIN)},
 	} {
 		if !c.held {
 			missing = append(missing, c.name)

@@ -250,15 +250,20 @@ func TestWatchSeesLeaks(t *testing.T) {
 }
 
 func TestAttacks(t *testing.T) {
-	for _, stage := range []bool{true, false} {
-		name := "connect stage"
-		if !stage {
-			name = "egress alone"
-		}
-		t.Run(name, func(t *testing.T) {
+	for _, way := range []struct {
+		name    string
+		opts    codegen.Options
+		runtime runtime.KernelOptions
+	}{
+		{"connect stage", codegen.Options{}, runtime.KernelOptions{}},
+		{"egress alone", codegen.Options{}, runtime.KernelOptions{NoConnectStage: true}},
+		{"devices by map", codegen.Options{DeviceMap: true}, runtime.KernelOptions{}},
+		{"replies left alone", codegen.Options{LeaveReplies: true}, runtime.KernelOptions{}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
 			w := newWorld(t)
 			older := socket(t, at(corp4), unix.SOCK_STREAM, 0)
-			attach(t, corpPolicy, runtime.KernelOptions{NoConnectStage: !stage})
+			attachWith(t, corpPolicy, way.opts, way.runtime)
 			w.route("wan0")
 			list := append([]attack{{"socket older than the attachment", true, func(t *testing.T, w *world) error {
 				return unix.Connect(older, sockaddr(at(corp4)))

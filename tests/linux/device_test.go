@@ -76,20 +76,23 @@ func TestTunDisguisedAsLoopback(t *testing.T) {
 // A connection that both ends open at once is an outbound one: a policy that comes to
 // deny it stops it.
 func TestSimultaneousOpenIsOutbound(t *testing.T) {
-	k := attach(t, `policy p { default allow }`, runtime.KernelOptions{})
-	fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
-	self := &unix.SockaddrInet4{Port: 7008, Addr: [4]byte{127, 0, 0, 1}}
-	require.NoError(t, unix.Bind(fd, self))
-	require.NoError(t, unix.Connect(fd, self)) // its SYN meets itself
-	require.NoError(t, sendOn(fd))
-	got := make([]byte, 8)
-	n, err := unix.Read(fd, got)
-	require.NoError(t, err)
-	require.Equal(t, 1, n)
+	for i, opts := range []codegen.Options{{}, {DeviceMap: true}} {
+		k := attachWith(t, `policy p { default allow }`, opts, runtime.KernelOptions{})
+		fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+		self := &unix.SockaddrInet4{Port: 7008 + i, Addr: [4]byte{127, 0, 0, 1}}
+		require.NoError(t, unix.Bind(fd, self))
+		require.NoError(t, unix.Connect(fd, self)) // its SYN meets itself
+		require.NoError(t, sendOn(fd))
+		got := make([]byte, 8)
+		n, err := unix.Read(fd, got)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
 
-	require.NoError(t, k.Update(compile(t, check(t, `policy p { default deny }`, nil), codegen.Options{})))
-	require.NoError(t, sendOn(fd))
-	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300_000}))
-	_, err = unix.Read(fd, got)
-	require.ErrorIs(t, err, unix.EAGAIN)
+		require.NoError(t, k.Update(compile(t, check(t, `policy p { default deny }`, nil), opts)))
+		require.NoError(t, sendOn(fd))
+		require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 300_000}))
+		_, err = unix.Read(fd, got)
+		require.ErrorIs(t, err, unix.EAGAIN)
+		require.NoError(t, k.Close())
+	}
 }

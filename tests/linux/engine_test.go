@@ -192,7 +192,11 @@ func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64) (*compiler.Policy, 
 	for {
 		p := check(t, gen.Policy(rng, opts), &compiler.Options{BindAll: true})
 		if p.Hook == compiler.Connect {
-			return p, attachPolicy(t, p, runtime.KernelOptions{Cgroup: ownCgroup(t)})
+			k, err := runtime.AttachKernel(compile(t, p, codegen.Options{DeviceMap: seed%6 == 5, LeaveReplies: seed%6 == 4}),
+				&runtime.KernelOptions{Cgroup: ownCgroup(t), Problem: func(err error) { t.Log(err) }})
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = k.Close() })
+			return p, k
 		}
 	}
 }

@@ -23,6 +23,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
 	bpf := bpffs(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "scripts",
@@ -34,6 +38,7 @@ func TestScripts(t *testing.T) {
 			path := filepath.Join(cgroup, name)
 			env.Setenv("PATH", bin+":"+env.Getenv("PATH"))
 			env.Setenv("CGROUP", path)
+			env.Setenv("EXAMPLES", examples)
 			env.Setenv("PIN", filepath.Join(bpf, name))
 			env.Defer(func() { _ = os.Remove(path) })
 			return os.Mkdir(path, 0o755)

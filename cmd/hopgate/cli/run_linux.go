@@ -61,6 +61,9 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		return c.explainRefusal(o, err)
 	}
 	c.warnOfReroutes(o)
+	if !runtime.ReadsDevices() {
+		fmt.Fprintln(c.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
+	}
 	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", program.Policy, cgroup)
 	err = errors.Join(e.run(cgroup), e.hook.Close())
 	e.sayLost()
@@ -163,7 +166,9 @@ func (c *console) kernelProgram(o *kernelOptions) (*compiler.Policy, *codegen.Pr
 		return nil, nil, err
 	}
 	c.print(policy.Warnings)
-	program, _, err := generate(policy, &codegen.Options{Target: codegen.Linux, LeaveReplies: o.udpReplies.value == "leave"})
+	program, _, err := generate(policy, &codegen.Options{
+		Target: codegen.Linux, LeaveReplies: o.udpReplies.value == "leave", DeviceMap: !runtime.ReadsDevices(),
+	})
 	return policy, program, err
 }
 

@@ -9,6 +9,7 @@ import (
 // Its sides are sorted by variable.
 type box struct {
 	rule  int32
+	maybe bool // for an early hook: the rule may match, and denies if it does
 	sides []side
 }
 
@@ -58,7 +59,7 @@ func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
 		case isFalse:
 			return true
 		case isTrue:
-			boxes = append(boxes, box{int32(rule), slices.Clone(sides)})
+			boxes = append(boxes, box{rule: int32(rule), sides: slices.Clone(sides)})
 			return len(boxes) <= maxBoxes
 		}
 		v := g.conds.nodes[r].level

@@ -40,7 +40,7 @@ func Compile(p *Policy, opts *CompileOptions) (*Diagram, error) {
 	case opts.TableRanges > 0:
 		p = p.WithTables(opts.TableRanges)
 	}
-	d := &Diagram{Policy: p}
+	d := &Diagram{Policy: p, merge: opts.MergeRules}
 	var errs [2]error
 	var families sync.WaitGroup
 	families.Go(func() { d.IPv4, errs[0] = compileGraph(p, opts, false) })

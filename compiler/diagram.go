@@ -12,6 +12,8 @@ type Diagram struct {
 	Policy *Policy
 	IPv4   Graph
 	IPv6   Graph // for connections of which the remote address is not IPv4-mapped
+
+	merge bool // CompileOptions.MergeRules
 }
 
 // Graph is a directed acyclic graph of tests whose leaves are rules. A graph with

@@ -28,13 +28,18 @@ func (p *Policy) Eval(r *Request) Decision {
 	return p.decision(first(false), first(true))
 }
 
+// verdict is that of a rule, or the default.
+func (p *Policy) verdict(rule int) lang.Verdict {
+	if rule >= len(p.Rules) {
+		return p.Default
+	}
+	return p.Rules[rule].Verdict
+}
+
 // decision puts together the enforced and the audit rule that match first;
 // len(Rules) is the default, or no audit rule.
 func (p *Policy) decision(rule, audit int) Decision {
-	d := Decision{Verdict: p.Default, Rule: rule, Audit: -1}
-	if rule < len(p.Rules) {
-		d.Verdict = p.Rules[rule].Verdict
-	}
+	d := Decision{Verdict: p.verdict(rule), Rule: rule, Audit: -1}
 	if audit < rule {
 		d.Audit = audit
 	}

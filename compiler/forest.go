@@ -10,11 +10,14 @@ import (
 // forest builds split trees over boxes. A tree halves the space of one variable
 // at a time until few boxes are left, and tells those apart exactly.
 type forest struct {
-	vars   []Var
-	boxes  []box
-	then   []ref // by rule: its leaf
-	out    *store
-	region [][2]uint64 // by variable: the part of the space a tree is looking at
+	vars  []Var
+	boxes []box
+	then  []ref // by rule: its leaf
+	// For an early hook: where none of these boxes is left, it is undecided.
+	denies    func(*box) bool
+	undecided ref
+	out       *store
+	region    [][2]uint64 // by variable: the part of the space a tree is looking at
 }
 
 // left is a box that meets the region, with the variables, as a bit set, of the
@@ -38,6 +41,9 @@ func (f *forest) tree(boxes []int32, none ref) ref {
 			l.sides |= 1 << s.v
 		}
 		list = append(list, l)
+		if l.sides == 0 && !f.boxes[b].maybe {
+			break
+		}
 	}
 	return f.split(list, none)
 }
@@ -48,6 +54,29 @@ const (
 	small = 12 // boxes that are told apart without a further cut, where that takes few kids
 	worst = 3  // a cut's cost for each box, of 2 to 4, beyond which it is not made
 )
+
+// settled gives where a list leads if that takes no further test.
+func (f *forest) settled(list []left, none ref) (ref, bool) {
+	if f.denies != nil && none == f.undecided && !slices.ContainsFunc(list, func(l left) bool { return f.denies(&f.boxes[l.box]) }) {
+		return none, true
+	}
+	first := int32(-1)
+	for _, l := range list {
+		b := &f.boxes[l.box]
+		switch {
+		case l.sides != 0:
+			return none, false
+		case b.maybe && first < 0:
+			first = b.rule
+		case b.maybe:
+		case first >= 0 && f.denies(b):
+			return f.then[first], true
+		default:
+			return f.then[b.rule], true
+		}
+	}
+	return none, true
+}
 
 // sides is about how many kids it takes to test the boxes one after the other.
 func (f *forest) sides(list []left) int {
@@ -65,13 +94,8 @@ func (f *forest) sides(list []left) int {
 // split builds the tree of the boxes in the region. Where no cut helps, it tests
 // one half of the boxes and then the other.
 func (f *forest) split(list []left, none ref) ref {
-	switch {
-	case len(list) == 0:
-		return none
-	case list[0].sides == 0:
-		return f.then[f.boxes[list[0].box].rule]
-	case f.out.full:
-		return none
+	if r, ok := f.settled(list, none); ok || f.out.full {
+		return r
 	}
 	if len(list) <= small {
 		if r, ok := f.exact(list, none, f.sides(list)); ok {
@@ -84,6 +108,9 @@ func (f *forest) split(list []left, none ref) ref {
 	}
 	v, cut, ok := f.bestCut(list)
 	if !ok {
+		if slices.ContainsFunc(list, func(l left) bool { return f.boxes[l.box].maybe }) {
+			return f.undecided
+		}
 		mid := len(list) / 2
 		return f.split(list[:mid], f.split(list[mid:], none))
 	}
@@ -110,7 +137,7 @@ func (f *forest) restrict(list []left, v int32) []left {
 			}
 		}
 		kept = append(kept, l)
-		if l.sides == 0 {
+		if l.sides == 0 && !f.boxes[l.box].maybe {
 			break
 		}
 	}
@@ -250,13 +277,8 @@ type eliminated struct {
 }
 
 func (e *elimination) build(list []left) ref {
-	switch {
-	case len(list) == 0:
-		return e.none
-	case list[0].sides == 0:
-		return e.then[e.boxes[list[0].box].rule]
-	case e.left < 0:
-		return e.none
+	if r, ok := e.settled(list, e.none); ok || e.left < 0 {
+		return r
 	}
 	h := uint64(len(list))
 	for _, l := range list {
@@ -347,7 +369,7 @@ func (e *elimination) within(list []left, v int32, in [2]uint64) []left {
 			l.sides &^= 1 << v
 		}
 		kept = append(kept, l)
-		if l.sides == 0 {
+		if l.sides == 0 && !e.boxes[l.box].maybe {
 			break
 		}
 	}

@@ -1,10 +1,8 @@
 package compiler
 
 import (
-	"encoding/binary"
-	"fmt"
-	"math"
 	"slices"
+	"sync"
 
 	"github.com/hopgate/hopgate/lang"
 )
@@ -17,164 +15,112 @@ func (p *Policy) Undecided() int { return len(p.Rules) + 1 }
 // the first of the rules that could be the one. Anything else is Undecided, and
 // so is an audit rule that depends on the fields.
 //
-// A variable that the diagram tests twice on one path is taken for two, which can
-// make more connections Undecided, never fewer.
+// A rule that depends on the fields may be the one, or may not. Denying rules of
+// which this holds are never taken to cover all completions together.
 func (d *Diagram) Without(fields ...Field) *Diagram {
-	hidden := func(v Var) bool { return slices.Contains(fields, v.Field) }
-	return &Diagram{Policy: d.Policy, IPv4: d.Policy.quantify(&d.IPv4, hidden), IPv6: d.Policy.quantify(&d.IPv6, hidden)}
+	early := &Diagram{Policy: d.Policy, merge: d.merge}
+	var families sync.WaitGroup
+	families.Go(func() { early.IPv4 = d.without(fields, false) })
+	families.Go(func() { early.IPv6 = d.without(fields, true) })
+	families.Wait()
+	return early
 }
 
-func (p *Policy) quantify(g *Graph, hidden func(Var) bool) Graph {
-	q := &quantifier{
-		policy: p, graph: g, hidden: hidden,
-		states: map[string]NodeID{},
-		budget: 64*len(g.Nodes) + 1<<12,
+func (d *Diagram) without(fields []Field, ipv6 bool) Graph {
+	p := d.Policy
+	e := &earlyBuilder{graphBuilder: newGraphBuilder(p, ipv6), fields: fields, merge: d.merge, undecided: leaf(p.Undecided()), out: newStore()}
+	e.out.limit = maxKids
+	enforced, audited := e.enforced(), e.audited()
+	if p.AuditMode || e.out.full {
+		enforced, audited = e.undecided, e.undecided
 	}
-	q.join, q.finish = q.joinRule, q.enforce
-	enforce := q.tree(g.Trees, found{upper: noRule, allow: noRule, first: noRule})
-	clear(q.states)
-	q.join, q.finish = joinAudit, func(all found) int { return all.first }
-	audit := q.tree([]NodeID{g.Audit}, found{upper: noRule, first: noRule})
-	early := Graph{Nodes: q.out.nodes, Trees: []NodeID{enforce}, Audit: audit}
-	return early.pruned()
+	graph := e.graph(trees{e.out, []ref{enforced}}, audited)
+	return graph.pruned()
 }
 
-// noRule is greater than any rule's index.
-const noRule = math.MaxInt32
-
-// quantifier follows all the paths through a graph that differ in hidden variables
-// at once, one tree after the other.
-type quantifier struct {
-	policy *Policy
-	graph  *Graph
-	hidden func(Var) bool
-	join   func(all found, rule int) (found, bool) // false: it is undecided
-	finish func(all found) int                     // the rule, or Undecided
-	states map[string]NodeID
-	budget int // intervals that may still be looked at; then all is undecided
-	out    nodeStore
+// earlyBuilder builds the graph of one address family for a hook that does not know
+// some fields.
+type earlyBuilder struct {
+	*graphBuilder
+	fields    []Field
+	undecided ref
+	merge     bool // CompileOptions.MergeRules
+	out       *store
 }
 
-// found sums up the leaves that some completion leads to.
-type found struct {
-	highest int // of the tree at hand
-	upper   int // the lowest of the highest, over the finished trees: every completion is decided by this rule or an earlier one
-	allow   int // the lowest that does not deny
-	first   int // the lowest of all
+// open takes the tests of unknown fields out of a box, and reports whether there
+// were any.
+func (e *earlyBuilder) open(b *box) bool {
+	unknown := func(s side) bool { return slices.Contains(e.fields, e.vars[s.v].Field) }
+	if !slices.ContainsFunc(b.sides, unknown) {
+		return false
+	}
+	b.sides = slices.DeleteFunc(slices.Clone(b.sides), unknown)
+	return true
 }
 
-func (q *quantifier) joinRule(all found, rule int) (found, bool) {
-	if rule > all.upper {
-		all.highest = max(all.highest, all.upper)
-		return all, true
-	}
-	verdict := q.policy.Default
-	if rule < len(q.policy.Rules) {
-		verdict = q.policy.Rules[rule].Verdict
-	}
-	if verdict != lang.Deny {
-		all.allow = min(all.allow, rule)
-	}
-	all.highest, all.first = max(all.highest, rule), min(all.first, rule)
-	return all, len(q.graph.Trees) > 1 || verdict == lang.Deny
-}
-
-func (q *quantifier) enforce(all found) int {
-	if all.allow <= all.upper || q.policy.AuditMode {
-		return q.policy.Undecided()
-	}
-	return all.first
-}
-
-func joinAudit(all found, rule int) (found, bool) {
-	ok := all.first == noRule || all.first == rule
-	all.first = rule
-	return all, ok
-}
-
-// tree gives the node for standing at the first of the trees.
-func (q *quantifier) tree(trees []NodeID, all found) NodeID {
-	if len(trees) == 0 {
-		return RuleLeaf(q.finish(all))
-	}
-	all.highest = 0
-	return q.node(trees, trees[:1], all)
-}
-
-// node gives the node for standing at all of the nodes of the first tree, with the
-// leaves already found.
-func (q *quantifier) node(trees, at []NodeID, all found) NodeID {
-	at, all, ok := q.open(at, all)
-	if !ok {
-		return RuleLeaf(q.policy.Undecided())
-	}
-	if len(at) == 0 {
-		all.upper = min(all.upper, all.highest)
-		return q.tree(trees[1:], all)
-	}
-	key := fmt.Appendln(nil, len(trees), all)
-	for _, n := range at {
-		key = binary.LittleEndian.AppendUint32(key, uint32(n))
-	}
-	if n, ok := q.states[string(key)]; ok {
-		return n
-	}
-	v := q.graph.Nodes[at[0]].Var
-	var starts []uint64
-	for _, n := range at {
-		if node := &q.graph.Nodes[n]; node.Var == v {
-			starts = append(starts, node.Starts...)
+// enforced leads to the first rule that may deny, where one surely does before any
+// may allow.
+func (e *earlyBuilder) enforced() ref {
+	then := append(e.leaves(e.merge, true), leaf(len(e.policy.Rules)))
+	boxes := append(slices.Clone(e.boxes), box{rule: int32(len(e.policy.Rules))})
+	for i := range boxes {
+		b := &boxes[i]
+		if len(e.opaque) > 0 && int32(e.opaque[0]) < b.rule {
+			boxes = boxes[:i] // that rule may do anything, anywhere
+			break
+		}
+		unknown := e.open(b)
+		if e.denies(b) {
+			b.maybe = unknown
+		} else {
+			then[b.rule] = e.undecided
 		}
 	}
-	slices.Sort(starts)
-	starts = slices.Compact(starts)
-	if q.budget -= len(starts) * len(at); q.budget < 0 {
-		return RuleLeaf(q.policy.Undecided())
-	}
-	node := Node{Var: v}
-	for _, start := range starts {
-		next := make([]NodeID, 0, len(at))
-		for _, n := range at {
-			if node := &q.graph.Nodes[n]; node.Var == v {
-				n = node.Next(start)
-			}
-			next = append(next, n)
-		}
-		kid := q.node(trees, next, all)
-		if n := len(node.Kids); n == 0 || node.Kids[n-1] != kid {
-			node.Starts, node.Kids = append(node.Starts, start), append(node.Kids, kid)
-		}
-	}
-	n := q.out.add(node)
-	q.states[string(key)] = n
-	return n
+	return e.tree(boxes, then, e.denies, e.undecided)
 }
 
-// open replaces nodes that test hidden variables by all that they lead to, and
-// joins leaves to those found. The nodes are sorted and distinct.
-func (q *quantifier) open(at []NodeID, all found) ([]NodeID, found, bool) {
-	var open []NodeID
-	seen := map[NodeID]bool{}
-	for work := slices.Clone(at); len(work) > 0; {
-		n := work[len(work)-1]
-		work = work[:len(work)-1]
-		if seen[n] {
+func (e *earlyBuilder) denies(b *box) bool {
+	return !b.maybe && e.policy.verdict(int(b.rule)) == lang.Deny
+}
+
+// audited leads to the first audit rule, which is undecided if it depends on unknown
+// fields.
+func (e *earlyBuilder) audited() ref {
+	rest := leaf(len(e.policy.Rules))
+	for i, r := range slices.Backward(e.policy.Rules) {
+		if !r.Audit {
 			continue
 		}
-		seen[n] = true
-		rule, leaf := n.Rule()
-		switch {
-		case leaf:
-			ok := false
-			if all, ok = q.join(all, rule); !ok {
-				return nil, all, false
-			}
-		case q.hidden(q.graph.Nodes[n].Var):
-			work = append(work, q.graph.Nodes[n].Kids...)
+		vars := map[Var]bool{}
+		addVariables(r.Cond, e.conds.ipv6, vars)
+		depends := false
+		for v := range vars {
+			depends = depends || slices.Contains(e.fields, v.Field)
+		}
+		switch boxes, ok := e.boxesOf(i); {
+		case !depends:
+			rest = e.chain(e.out, r.Cond, e.policy.matchesUnknown(r.Verdict), leaf(i), rest)
+		case !ok:
+			rest = e.undecided
 		default:
-			open = append(open, n)
+			then := make([]ref, i+1)
+			then[i] = e.undecided
+			for j := range boxes {
+				e.open(&boxes[j])
+			}
+			rest = e.tree(boxes, then, nil, rest)
 		}
 	}
-	slices.Sort(open)
-	return open, all, true
+	return rest
+}
+
+// tree builds the tree of some boxes, each of which leads to its rule's ref.
+func (e *earlyBuilder) tree(boxes []box, then []ref, denies func(*box) bool, none ref) ref {
+	f := &forest{vars: e.vars, boxes: boxes, then: then, denies: denies, undecided: e.undecided, out: e.out}
+	all := make([]int32, len(boxes))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return f.tree(all, none)
 }

@@ -87,5 +87,5 @@ func TestEarlyDenialIsShort(t *testing.T) {
 	p := check(t, "mixed.hop", gen.Mixed(rand.New(rand.NewPCG(1, 1)), 1000))
 	d, err := compiler.Compile(p, nil)
 	require.NoError(t, err)
-	require.Less(t, 10*len(d.Without(notYetKnown...).IPv4.Nodes), len(d.IPv4.Nodes))
+	require.Less(t, 3*len(d.Without(notYetKnown...).IPv4.Nodes), len(d.IPv4.Nodes))
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,7 @@ func smallPolicies(t *testing.T, stream uint64, opts gen.Options, each func(t *t
 		n = 60
 	}
 	opts.Small = true
+	reached := map[string]int{}
 	for seed := range uint64(n) {
 		rng := rand.New(rand.NewPCG(seed, stream))
 		text := gen.Policy(rng, opts)
@@ -33,12 +35,39 @@ func smallPolicies(t *testing.T, stream uint64, opts gen.Options, each func(t *t
 			for r := range all.All() {
 				requests = append(requests, r)
 			}
+			for feature := range features {
+				if strings.Contains(text, feature) {
+					reached[feature]++
+				}
+			}
 			each(t, rng, p, requests)
 			if t.Failed() {
 				t.Log(text)
 			}
 		})
 	}
+	t.Log(reached)
+	if testing.Short() {
+		return
+	}
+	for feature, needs := range features {
+		if needs == nil || needs(opts) {
+			require.Greater(t, reached[feature], 10, "policies with `%s`", feature)
+		}
+	}
+}
+
+// features are pieces of text, each of which many of the policies must have, where
+// the options allow it.
+var features = map[string]func(gen.Options) bool{
+	"on unknown fail-open": nil, "on unknown fail-closed": nil, "hook accept": nil, "$vpn": nil, "$office": nil,
+	"== unknown": nil, "unless": nil, "not (": nil, " or ": nil, " and ": nil, "allow hard": nil, "not in {": nil, ">= ": nil,
+	"/tcp": nil, "family ": nil, "remote_address ": nil, "local ": nil, "interface_type ": nil, "sub_interface ": nil,
+	"$set-":      nil,
+	" audit":     func(o gen.Options) bool { return o.Events },
+	" log":       func(o gen.Options) bool { return o.Events },
+	"mode audit": func(o gen.Options) bool { return o.Events },
+	"assert ":    func(o gen.Options) bool { return o.Asserts },
 }
 
 // violates is what language.md says of an assert and one connection.

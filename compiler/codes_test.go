@@ -1,10 +1,8 @@
 package compiler_test
 
 import (
+	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -24,9 +22,13 @@ var lints = map[string]bool{
 // What `hopgate explain` shows is true: the bad example gets the code and nothing
 // else, and the good one gets nothing.
 func TestCodeExamples(t *testing.T) {
+	var shown bytes.Buffer
 	for _, code := range compiler.Codes() {
+		require.NotEmpty(t, code.Explanation)
+		if code.Name == "lint-limit" {
+			continue // it takes a policy of thousands of rules: TestLintIsBounded
+		}
 		t.Run(code.Name, func(t *testing.T) {
-			require.NotEmpty(t, code.Explanation)
 			find := checkFindings
 			switch code.Name {
 			case "unbound-interface":
@@ -35,8 +37,6 @@ func TestCodeExamples(t *testing.T) {
 				find = lintFindings(compiler.LintOptions{Pedantic: true})
 			case "no-hard-permit":
 				find = lintFindings(compiler.LintOptions{NoHardPermit: true})
-			case "lint-limit":
-				t.Skip("it takes a policy of thousands of rules, see TestLintIsBounded")
 			default:
 				if lints[code.Name] {
 					find = lintFindings(compiler.LintOptions{})
@@ -48,9 +48,11 @@ func TestCodeExamples(t *testing.T) {
 				require.Equal(t, code.Name, d.Code, "%v", found)
 				require.Equal(t, code.Severity, d.Severity)
 			}
+			require.NoError(t, found.Render(&shown, false))
 			require.Empty(t, find(t, code.Good))
 		})
 	}
+	golden(t, "testdata/codes.golden", shown.String())
 }
 
 // checkFindings checks a policy, or the first of an archive.
@@ -79,26 +81,4 @@ func compileFindings(t *testing.T, example string) (found lang.Diagnostics) {
 	_, err := compiler.Compile(check(t, example), nil)
 	errors.As(err, &found)
 	return found
-}
-
-// The corpus of errors meets every code.
-func TestEveryCodeIsInTheCorpus(t *testing.T) {
-	goldens, err := filepath.Glob("testdata/*/*.golden")
-	require.NoError(t, err)
-	seen := map[string]bool{
-		"unbound-interface": true,                     // Compile's
-		"allow-comment":     true,                     // in TestAllowComments
-		"partly-shadowed":   true, "lint-limit": true, // with Lint's options, or a policy of thousands of rules
-		"import-cycle": true, "import-conflict": true, // in the tests of imports
-	}
-	for _, name := range goldens {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
-		for _, code := range regexp.MustCompile(`(?m)\[([a-z-]+)\]$`).FindAllStringSubmatch(string(text), -1) {
-			seen[code[1]] = true
-		}
-	}
-	for _, code := range compiler.Codes() {
-		require.True(t, seen[code.Name], code.Name)
-	}
 }

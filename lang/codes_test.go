@@ -1,6 +1,7 @@
 package lang_test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -19,12 +20,14 @@ import (
 // nothing.
 func TestCodes(t *testing.T) {
 	var names []string
+	var shown bytes.Buffer
 	for _, c := range lang.Codes() {
 		t.Run(c.Name, func(t *testing.T) {
 			names = append(names, c.Name)
 			ds := found(t, "x"+extensions[c.Syntax], c.Bad)
 			require.Len(t, ds, 1, "%v", ds)
 			require.Equal(t, c.Name, ds[0].Code)
+			require.NoError(t, ds.Render(&shown, false))
 			require.Equal(t, c.Severity, ds[0].Severity)
 			parsed(t, c.Syntax, []byte(c.Good))
 			require.NotEmpty(t, c.Title)
@@ -34,6 +37,7 @@ func TestCodes(t *testing.T) {
 	}
 	require.True(t, slices.IsSorted(names))
 	require.Equal(t, declaredCodes(t), names)
+	golden(t, "testdata/codes.golden", shown.Bytes())
 }
 
 // declaredCodes reads the constants that the package reports with.

@@ -104,7 +104,7 @@ func (p *player) resolve(request func([]lang.Given) (compiler.Request, error)) e
 	read := func(given []lang.Given) compiler.Request {
 		for i, g := range given {
 			if _, err := request(given[:i+1]); err != nil {
-				found = append(found, lang.Diagnostic{Span: g.Span, Code: "bad-request", Message: err.Error()})
+				found = append(found, lang.Diagnostic{Span: g.Span, Code: codeBadRequest, Message: err.Error()})
 				given = given[:i]
 				break
 			}
@@ -253,5 +253,5 @@ func (p *player) compare(step int, e *Expectation) {
 }
 
 func (p *player) mismatch(at lang.Span, format string, args ...any) {
-	p.report.Mismatches = append(p.report.Mismatches, lang.Diagnostic{Span: at, Code: "expectation-failed", Message: fmt.Sprintf(format, args...)})
+	p.report.Mismatches = append(p.report.Mismatches, lang.Diagnostic{Span: at, Code: codeExpectationFailed, Message: fmt.Sprintf(format, args...)})
 }

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
 )
 
@@ -221,4 +223,27 @@ steps:
 	require.ErrorContains(t, err, "\nday.yaml:4:40: no interface is called `vpn`")
 	require.ErrorContains(t, err, "\nday.yaml:5:40: `local_address` is of another address family")
 	require.ErrorContains(t, err, "\nday.yaml:6:15: ")
+}
+
+// What `hopgate explain` shows is true: the bad example gets the code, and the good
+// one nothing.
+func TestCodes(t *testing.T) {
+	for _, code := range Codes() {
+		require.Equal(t, []string{code.Name}, codesOf(t, code.Bad))
+		require.Empty(t, codesOf(t, code.Good))
+	}
+}
+
+func codesOf(t *testing.T, text string) (codes []string) {
+	s, err := Parse("example.yaml", []byte(text))
+	require.NoError(t, err)
+	report, err := Run(s, nil, &Options{})
+	var found lang.Diagnostics
+	if !errors.As(err, &found) {
+		found = report.Mismatches
+	}
+	for _, d := range found {
+		codes = append(codes, d.Code)
+	}
+	return codes
 }

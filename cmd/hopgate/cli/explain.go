@@ -10,6 +10,7 @@ import (
 
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime/scenario"
 )
 
 func (c *console) explainCommand() *cobra.Command {
@@ -45,7 +46,7 @@ func (c *console) explainCommand() *cobra.Command {
 
 // codes documents every code, by name.
 func codes() []lang.Code {
-	all := slices.Concat(lang.Codes(), compiler.Codes())
+	all := slices.Concat(lang.Codes(), compiler.Codes(), scenario.Codes())
 	slices.SortFunc(all, func(a, b lang.Code) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

@@ -1,7 +1,6 @@
 package compiler
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/hopgate/hopgate/lang"
@@ -10,7 +9,18 @@ import (
 // entry is a range that a word of a set stands for.
 type entry struct {
 	Range
-	word lang.Word
+	word int // its number
+}
+
+// compare orders entries by where they begin, wide ones first, then as written.
+func (e entry) compare(f entry) int {
+	if c := e.First.Compare(f.First); c != 0 {
+		return c
+	}
+	if c := f.Last.Compare(e.Last); c != 0 {
+		return c
+	}
+	return e.word - f.word
 }
 
 // maxOverlaps is how many entries of one set are reported.
@@ -18,6 +28,7 @@ const maxOverlaps = 10
 
 // overlaps warns of entries of a set that lie, all or in part, in another entry.
 func (c *checker) overlaps(s *set) {
+	var words []lang.Word
 	var entries [transports][]entry
 	for w := range s.words() {
 		if w.Ref {
@@ -29,22 +40,21 @@ func (c *checker) overlaps(s *set) {
 		}
 		for t, ranges := range u.ranges {
 			for _, r := range ranges {
-				entries[t] = append(entries[t], entry{r, w})
+				entries[t] = append(entries[t], entry{r, len(words)})
 			}
 		}
+		words = append(words, w)
 	}
 	found := 0
 	for _, list := range entries {
-		slices.SortStableFunc(list, func(a, b entry) int {
-			return cmp.Or(a.First.Compare(b.First), b.Last.Compare(a.Last))
-		})
+		slices.SortFunc(list, entry.compare)
 		for i := 1; i < len(list) && found < maxOverlaps; i++ {
 			widest, e := list[i-1], list[i]
-			if e.First.Compare(widest.Last) > 0 || e.word.Span == widest.word.Span && e.word.Source != nil {
+			if e.First.Compare(widest.Last) > 0 || e.word == widest.word {
 				continue
 			}
 			found++
-			c.overlap(e, widest)
+			c.overlap(e.Range, widest.Range, words[e.word], words[widest.word])
 			if e.Last.Compare(widest.Last) < 0 {
 				list[i] = widest
 			}
@@ -52,14 +62,14 @@ func (c *checker) overlaps(s *set) {
 	}
 }
 
-func (c *checker) overlap(e, other entry) {
+func (c *checker) overlap(e, other Range, word, otherWord lang.Word) {
 	format := "`%s` overlaps `%s`, another entry of the set"
 	switch {
-	case e.Range == other.Range:
+	case e == other:
 		format = "`%s` is in the set already, as `%s`"
 	case e.Last.Compare(other.Last) <= 0:
 		format = "`%s` lies within `%s`, another entry of the set"
 	}
-	c.warnf(e.word.Span, codeOverlappingEntries, format, e.word.Text, other.word.Text).
-		Notes = []lang.Note{{Span: other.word.Span, Message: "the other entry"}}
+	c.warnf(word.Span, codeOverlappingEntries, format, word.Text, otherWord.Text).
+		Notes = []lang.Note{{Span: otherWord.Span, Message: "the other entry"}}
 }

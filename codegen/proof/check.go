@@ -112,6 +112,9 @@ type part struct {
 	match  []*formula // by rule: it matches
 	differ []*formula // by rule: it does not
 	runner *runner
+
+	decided *bounds // of the deciding rule
+	first   *bounds // of the first rule, audit rules included
 }
 
 func (p *part) formulas() {
@@ -176,138 +179,6 @@ func (p *part) prove(b []set) error {
 
 var errSteps = errors.New("too many paths")
 
-// byRules proves rule by rule, where counters show which rule decided: wherever a
-// rule matches, the rule that the program counts is this one or an earlier one; and
-// where a rule does not match, the program does not count it. Both together leave
-// only the first rule that matches. For audit rules it is the same, but that only
-// one before the deciding rule is counted.
-func (p *part) byRules(b []set) error {
-	ends := p.ends(b)
-	counted := make([][]end, len(p.policy.Rules)+1) // by rule
-	for _, e := range ends {
-		if e.answer.flaw != "" {
-			if err := p.search(b, func(a answer) bool { return a.flaw != "" }); err != nil {
-				return err
-			}
-			continue
-		}
-		counted[e.answer.rule] = append(counted[e.answer.rule], e)
-		if e.answer.audit >= 0 {
-			counted[e.answer.audit] = append(counted[e.answer.audit], e)
-		}
-	}
-	for i := range p.policy.Rules {
-		audit := p.policy.Rules[i].Audit
-		late := func(a answer) bool { return a.rule > i }
-		if audit {
-			late = func(a answer) bool { return a.rule > i && (a.audit < 0 || a.audit > i) }
-		}
-		for _, e := range ends {
-			if late(e.answer) && p.match[i].on(e.reached) != never_ {
-				if err := p.absent(p.match[i], b, late); err != nil {
-					return err
-				}
-				break
-			}
-		}
-		early := func(a answer) bool { return a.rule == i || a.audit == i }
-		for _, e := range counted[i] {
-			if p.differ[i].on(e.reached) != never_ {
-				if err := p.absent(p.differ[i], b, early); err != nil {
-					return err
-				}
-				break
-			}
-		}
-	}
-	return nil
-}
-
-// end is an answer with a box that holds all that get it.
-type end struct {
-	answer  answer
-	reached []set
-}
-
-// ends follows a box to its answers, the latest rules first.
-func (p *part) ends(b []set) []end {
-	var list []end
-	index := map[answer]int{}
-	p.result.Steps += p.runner.run(b, func(tail int32, reached []set) {
-		a := p.tails[tail]
-		if i, ok := index[a]; ok {
-			was := list[i].reached
-			for v := range was {
-				was[v] = was[v].or(reached[v])
-			}
-			return
-		}
-		index[a] = len(list)
-		list = append(list, end{a, slices.Clone(reached)})
-	})
-	slices.SortStableFunc(list, func(a, b end) int { return cmp.Compare(b.answer.rule, a.answer.rule) })
-	return list
-}
-
-// absent shows that no connection in the box for which the formula holds gets one of
-// the answers.
-func (p *part) absent(f *formula, b []set, bad func(answer) bool) error {
-	var list [][]set
-	if err := f.boxes(b, func(b []set) { list = append(list, b) }); err != nil {
-		return err
-	}
-	for _, piece := range list {
-		if err := p.avoids(piece, bad); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxCuts bounds how often a box is cut in two before its paths are looked at one by
-// one.
-const maxCuts = 1000
-
-// avoids shows that no connection in the box gets one of the answers. All paths are
-// followed at once; where paths join, what they said of two variables together is
-// lost, so that a box may seem to get an answer that it does not. Then it is cut at
-// a test that the program makes more than once.
-func (p *part) avoids(b []set, bad func(answer) bool) error {
-	work := [][]set{b}
-	for cuts := 0; len(work) > 0; {
-		if err := p.outOfTime(); err != nil {
-			return err
-		}
-		b, work = work[len(work)-1], work[:len(work)-1]
-		p.result.Boxes++
-		var tails []int32
-		var suspect []set
-		p.result.Steps += p.runner.run(b, func(tail int32, reached []set) {
-			if bad(p.tails[tail]) {
-				tails = append(tails, tail)
-				suspect = slices.Clone(reached)
-			}
-		})
-		if len(tails) == 0 {
-			continue
-		}
-		if cuts == 0 {
-			if err := p.refute(suspect, answer{}); !errors.Is(err, errDoubt) {
-				return err
-			}
-		}
-		halves := p.runner.cut(tails, b)
-		if cuts++; len(halves) < 2 || cuts > maxCuts {
-			if err := p.search(b, bad); err != nil {
-				return err
-			}
-			continue
-		}
-		work = append(work, halves...)
-	}
-	return nil
-}
-
 func (c *checker) outOfTime() error {
 	if !c.deadline.IsZero() && time.Now().After(c.deadline) {
 		return errTime
@@ -343,7 +214,7 @@ func (p *part) paths(id int32, b []set, left *int, visit func(answer, []set) err
 		return visit(p.tails[id], b)
 	}
 	var err error
-	p.graph.forward(id, b, slices.Clone[[]set], func(kid int32, b []set) {
+	p.graph.forward(id, b, nil, slices.Clone[[]set], func(kid int32, b []set) {
 		if err == nil {
 			err = p.paths(kid, b, left, visit)
 		}

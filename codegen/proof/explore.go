@@ -3,6 +3,8 @@ package proof
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -21,7 +23,7 @@ type explorer struct {
 	kept     map[int]footprint // by slot of a choice: what its alternatives read
 	choices  []choice
 	values   []map[uint64]bool // by join
-	copies   [][2]int32        // joins: the first takes the numbers of the second
+	copies   map[[2]int32]bool // joins: the first takes the numbers of the second
 	steps    int
 	scratch  []byte
 }
@@ -35,6 +37,7 @@ type joinKey struct {
 type visited struct {
 	found
 	byState map[string]found
+	without [10]map[string]bool // by register: the states without it, where it was asked for
 }
 
 // found is the graph from a slot on.
@@ -66,7 +69,7 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 	for apart := false; ; {
 		x := &explorer{
 			machine: m, deadline: deadline, graph: &graph{function: m.function, maps: m.maps}, apart: apart,
-			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, kept: kept,
+			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, copies: map[[2]int32]bool{}, kept: kept,
 		}
 		x.known = map[lookup]int32{}
 		again, err := x.run()
@@ -82,6 +85,9 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 		if !again {
 			x.graph.setLookups(x.lookups)
 			x.graph.joins = len(x.values)
+			for _, numbers := range x.values {
+				x.graph.numbers = append(x.graph.numbers, slices.Sorted(maps.Keys(numbers)))
+			}
 			x.graph.sort()
 			return x.graph, nil
 		}
@@ -102,7 +108,7 @@ func (x *explorer) run() (again bool, err error) {
 		more = false
 		x.spread()
 		for i := 0; i < len(x.choices); i++ {
-			for n := range x.values[x.choices[i].join] {
+			for _, n := range slices.Sorted(maps.Keys(x.values[x.choices[i].join])) {
 				if x.choices[i].done[n] {
 					continue
 				}
@@ -121,7 +127,7 @@ func (x *explorer) run() (again bool, err error) {
 func (x *explorer) spread() {
 	for changed := true; changed; {
 		changed = false
-		for _, c := range x.copies {
+		for c := range x.copies {
 			for n := range x.values[c[1]] {
 				if !x.values[c[0]][n] {
 					x.values[c[0]][n], changed = true, true
@@ -135,7 +141,7 @@ func (x *explorer) spread() {
 func (x *explorer) alternative(i int, n uint64) (exceeded bool, err error) {
 	c := &x.choices[i]
 	c.done[n] = true
-	slot, node, join, s := c.slot, c.node, c.join, c.state
+	slot, at, join, s := c.slot, c.node, c.join, c.state
 	for r := range s.registers {
 		if s.registers[r].kind == joined && s.registers[r].id == join {
 			s.registers[r] = constant(n)
@@ -145,7 +151,7 @@ func (x *explorer) alternative(i int, n uint64) (exceeded bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	g := &x.graph.nodes[node]
+	g := &x.graph.nodes[at]
 	g.values = append(g.values, n)
 	g.kids = append(g.kids, f.node)
 	kept := x.kept[slot]
@@ -233,15 +239,19 @@ func (x *explorer) from(slot int, s *state) (found, error) {
 
 func (x *explorer) remember(slot int, entry *state, f found) {
 	f.read.writtenRegisters, f.read.writtenStack = 0, [stackSize / 64]uint64{}
-	for _, v := range x.memo[slot] {
-		if v.read == f.read {
-			v.byState[string(x.project(entry, &v.read))] = f
-			return
+	i := slices.IndexFunc(x.memo[slot], func(v *visited) bool { return v.read == f.read })
+	if i < 0 {
+		i = len(x.memo[slot])
+		x.memo[slot] = append(x.memo[slot], &visited{found: f, byState: map[string]found{}})
+	}
+	v := x.memo[slot][i]
+	key := string(x.project(entry, &v.read))
+	v.byState[key] = f
+	for r, states := range v.without {
+		if states != nil {
+			states[withoutRegister(key, &v.read, uint8(r))] = true
 		}
 	}
-	v := &visited{found: f, byState: map[string]found{}}
-	v.byState[string(x.project(entry, &v.read))] = f
-	x.memo[slot] = append(x.memo[slot], v)
 }
 
 // project writes down the part of a state that a footprint covers.
@@ -289,7 +299,7 @@ func (x *explorer) join(slot int, s *state) (found, bool, error) {
 			if s.registers[r].kind != joined && !isConstant || s.registers[r].kind == joined && (!known || s.registers[r].id == id) {
 				continue
 			}
-			if !known && !x.differsIn(slot, s, v, r) {
+			if !known && !x.differsIn(s, v, r) {
 				continue
 			}
 			if !known {
@@ -302,7 +312,7 @@ func (x *explorer) join(slot int, s *state) (found, bool, error) {
 				x.values[id][n] = true
 			} else {
 				assign.from = s.registers[r].id
-				x.copies = append(x.copies, [2]int32{id, assign.from})
+				x.copies[[2]int32{id, assign.from}] = true
 			}
 			s.registers[r] = value{kind: joined, id: id}
 			f, err := x.from(slot, s)
@@ -320,21 +330,16 @@ func (x *explorer) join(slot int, s *state) (found, bool, error) {
 
 // differsIn reports whether a path that came before had all the same but for a
 // constant in the register.
-func (x *explorer) differsIn(slot int, s *state, v *visited, r uint8) bool {
-	rest := v.read
-	rest.registers &^= 1 << r
-	mine := string(x.project(s, &rest))
-	for _, other := range x.memo[slot] {
-		if other != v {
-			continue
-		}
-		for key := range other.byState {
-			if withoutRegister(key, &v.read, r) == mine {
-				return true
-			}
+func (x *explorer) differsIn(s *state, v *visited, r uint8) bool {
+	if v.without[r] == nil {
+		v.without[r] = map[string]bool{}
+		for key := range v.byState {
+			v.without[r][withoutRegister(key, &v.read, r)] = true
 		}
 	}
-	return false
+	rest := v.read
+	rest.registers &^= 1 << r
+	return v.without[r][string(x.project(s, &rest))]
 }
 
 // registerBytes is the length of a register in a projection.

@@ -13,8 +13,9 @@ type graph struct {
 	members  []variable // by lookup: whether its key is in its set; 0 for lookups of counters
 	sets     int        // how many of these variables there are
 	maps     []mapInfo
-	joins    int // joined registers, whose variables come after those of lookups
-	idle     int // calls for the network context that nothing after them tests
+	joins    int        // joined registers, whose variables come after those of lookups
+	numbers  [][]uint64 // by join: what its register can hold, in order
+	idle     int        // calls for the network context that nothing after them tests
 }
 
 // variables is how many there are. Those of lookups in sets follow the fields, those

@@ -131,7 +131,7 @@ func (w *walk) follow(id int32, b []set, rules []int32) error {
 		return w.divide(id, b, rules)
 	}
 	var err error
-	w.graph.forward(id, b, slices.Clone[[]set], func(kid int32, part []set) {
+	w.graph.forward(id, b, nil, slices.Clone[[]set], func(kid int32, part []set) {
 		if err == nil {
 			err = w.follow(kid, part, w.candidates(rules, part))
 		}

@@ -13,6 +13,8 @@ type runner struct {
 	arena []set
 	used  int
 	count int // variables
+
+	origins *origins // of joined numbers; nil while they are learned
 }
 
 func newRunner(g *graph, variables int) *runner {
@@ -37,8 +39,9 @@ func (r *runner) clone(b []set) []set {
 	return c
 }
 
-// run follows a box and calls visit for each tail that it reaches.
-func (r *runner) run(b []set, visit func(tail int32, b []set)) int {
+// run follows a box and calls visit for each node that it reaches, which says whether
+// to go on from there.
+func (r *runner) run(b []set, visit func(id int32, b []set) bool) int {
 	r.used = 0
 	r.seen = r.seen[:0]
 	r.send(r.graph.root, b)
@@ -50,10 +53,8 @@ func (r *runner) run(b []set, visit func(tail int32, b []set)) int {
 			here := r.at[id]
 			r.at[id] = nil
 			r.seen = append(r.seen, id)
-			if r.graph.nodes[id].tail {
-				visit(id, here)
-			} else {
-				r.graph.forward(id, here, r.clone, r.send)
+			if visit(id, here) && !r.graph.nodes[id].tail {
+				r.graph.forward(id, here, r.origins, r.clone, r.send)
 			}
 		}
 	}
@@ -130,8 +131,9 @@ func (r *runner) send(kid int32, b []set) {
 	r.at[kid] = was
 }
 
-// forward sends what of a box goes on from a node to each of its kids.
-func (g *graph) forward(id int32, b []set, clone func([]set) []set, send func(kid int32, b []set)) {
+// forward sends what of a box goes on from a node to each of its kids. Origins may be
+// nil.
+func (g *graph) forward(id int32, b []set, from *origins, clone func([]set) []set, send func(kid int32, b []set)) {
 	n := &g.nodes[id]
 	switch n.kind {
 	case testNode:
@@ -170,7 +172,9 @@ func (g *graph) forward(id int32, b []set, clone func([]set) []set, send func(ki
 			if b[v].contains(value) {
 				c := clone(b)
 				c[v] = point(value)
-				send(n.kids[i], c)
+				if from.narrow(c, v, value) {
+					send(n.kids[i], c)
+				}
 			}
 		}
 	default:

@@ -16,15 +16,19 @@ func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
 	for _, t := range c.kinds(&graph{function: f, maps: c.maps}) {
 		p := &part{checker: c, graph: t.graph, terms: t}
 		p.formulas()
-		bounds := make([]set, t.count)
+		bounds := make([][]uint64, t.count)
 		for _, m := range p.match {
 			m.bounds(bounds)
+		}
+		at := make([]set, t.count)
+		for v := range at {
+			at[v] = points(bounds[v])
 		}
 		for _, b := range p.start() {
 			near := slices.Clone(b)
 			for v := range numFields {
-				if at := bounds[v].and(b[v]); len(at) > 0 {
-					near[v] = at
+				if some := at[v].and(b[v]); len(some) > 0 {
+					near[v] = some
 				}
 			}
 			for try := range uint64(maxPoints / 4) {
@@ -58,17 +62,28 @@ func (c *checker) point(p *part, f *function, b []set, try uint64) *Counterexamp
 }
 
 // bounds collects, by variable, the values at and beside the ends of the tests.
-func (f *formula) bounds(by []set) {
+func (f *formula) bounds(by [][]uint64) {
 	for _, p := range f.parts {
 		p.bounds(by)
 	}
 	if f.kind != test {
 		return
 	}
-	s := by[f.v]
 	for _, a := range f.in {
-		s = s.or(set{{a.first - min(a.first, 1), a.first}})
-		s = s.or(set{{a.last, a.last + min(^a.last, 1)}})
+		by[f.v] = append(by[f.v], a.first-min(a.first, 1), a.first, a.last, a.last+min(^a.last, 1))
 	}
-	by[f.v] = s
+}
+
+// points is the set of some numbers.
+func points(list []uint64) set {
+	slices.Sort(list)
+	var s set
+	for _, n := range list {
+		if k := len(s); k > 0 && n <= s[k-1].last+min(^s[k-1].last, 1) {
+			s[k-1].last = n
+			continue
+		}
+		s = append(s, span{n, n})
+	}
+	return s
 }

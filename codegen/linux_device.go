@@ -17,8 +17,9 @@ type deviceKind struct {
 	tunnelType uint32 // IANA tunnelType
 }
 
-// anyHardware stands for the hardware types that a device may be given, as a tun by
-// its owner (TUNSETLINK) and a bond by its first member.
+// anyHardware stands for the hardware types that a device may be given: a tun by
+// its owner (TUNSETLINK), a bond by its first member, a VXLAN or Geneve one without
+// Ethernet by its options.
 const anyHardware = 0xffff // ARPHRD_VOID
 
 // deviceKinds: what is not in the table is unknown.
@@ -26,12 +27,12 @@ var deviceKinds = []deviceKind{
 	{anyHardware, "tun", "", 131, 1},
 	{anyHardware, "bond", "", 161, 0},
 	{anyHardware, "team", "", 161, 0},
+	{anyHardware, "vxlan", "", 131, 8},
+	{anyHardware, "geneve", "", 131, 8},
 	{1, "", "wlan", 71, 0}, // ARPHRD_ETHER
 	{1, "", "wwan", 243, 0},
 	{1, "", "l2tpeth", 131, 5},
 	{1, "vlan", "", 135, 0},
-	{1, "vxlan", "", 131, 8},
-	{1, "geneve", "", 131, 8},
 	{1, "gretap", "", 131, 3},
 	{1, "erspan", "", 131, 3},
 	{1, "bridge", "", 209, 0},

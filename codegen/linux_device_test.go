@@ -55,6 +55,7 @@ func TestDevicesAreClassified(t *testing.T) {
 		{"WireGuard", 65534, "wireguard", "wireguard", 131, 8},
 		{"OpenVPN DCO", 65534, "ovpn", "", 131, 8},
 		{"VXLAN", 1, "vxlan", "vxlan", 131, 8},
+		{"VXLAN without Ethernet", 65534, "vxlan", "vxlan", 131, 8},
 		{"Geneve", 1, "geneve", "geneve", 131, 8},
 		{"bareudp", 65534, "bareudp", "bareudp", 131, 8},
 		{"SIT", 776, "sit", "", 131, 11},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -52,6 +53,72 @@ func TestIndexIsUsedAgain(t *testing.T) {
 	}
 }
 
+// A device of another network namespace is not the named one, though its index, its
+// kind and all of the flow are the same.
+func TestSameIndexInAnotherNamespace(t *testing.T) {
+	for _, opts := range []codegen.Options{{}, {DeviceMap: true}} {
+		w := newWorld(t)
+		w.route("vpn0")
+		attachWith(t, corpPolicy, opts, runtime.KernelOptions{})
+		done := make(chan error)
+		go func() {
+			goruntime.LockOSThread() // and never unlocked: the thread ends in the other namespace
+			done <- w.sendFromElsewhere()
+		}()
+		require.ErrorIs(t, <-done, unix.EPERM)
+		w.close()
+	}
+}
+
+// sendFromElsewhere sends to the corporate network by vpn0 and then from a namespace
+// that looks alike. It gives the error of the latter.
+func (w *world) sendFromElsewhere() error {
+	var here unix.CPUSet
+	here.Set(0)
+	if err := unix.SchedSetaffinity(0, &here); err != nil {
+		return err
+	}
+	send := func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Port: 7009}); err != nil {
+			return err
+		}
+		return unix.Sendto(fd, []byte("x"), 0, sockaddr(at(corp4)))
+	}
+	vpn, err := w.host.LinkByName("vpn0")
+	if err != nil {
+		return err
+	}
+	if err := send(); err != nil {
+		return err
+	}
+	elsewhere, err := netns.New()
+	if err != nil {
+		return err
+	}
+	defer elsewhere.Close()
+	other := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vpn0", Index: vpn.Attrs().Index}, VxlanId: 66, Port: 4789, Group: net.ParseIP(wan4)}
+	address, _ := netlink.ParseAddr("10.66.2.1/24")
+	_, corp, _ := net.ParseCIDR("10.66.100.0/24")
+	for _, step := range []func() error{
+		func() error { return netlink.LinkAdd(other) },
+		func() error { return netlink.LinkSetUp(other) },
+		func() error { return netlink.AddrAdd(other, address) },
+		func() error {
+			return netlink.RouteAdd(&netlink.Route{LinkIndex: other.Index, Dst: corp, Gw: net.ParseIP("10.66.2.2")})
+		},
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return send()
+}
+
 // The owner of a tun device may give it another hardware type; it stays a tunnel.
 func TestTunDisguisedAsLoopback(t *testing.T) {
 	attach(t, `policy p { default deny
@@ -71,6 +138,26 @@ func TestTunDisguisedAsLoopback(t *testing.T) {
 	require.NoError(t, netlink.AddrAdd(l, address))
 	require.NoError(t, netlink.LinkSetUp(l))
 	require.ErrorIs(t, send(t, netip.MustParseAddrPort("10.78.0.2:7000")), unix.EPERM)
+}
+
+// Multicast takes a path of its own out of the kernel.
+func TestMulticastIsJudged(t *testing.T) {
+	w := newWorld(t)
+	attach(t, `policy p { default allow
+  rule groups: deny if remote_address in { 224.0.0.0/4, ff00::/8 } unless interface_type == tunnel }`, runtime.KernelOptions{})
+	for _, c := range []struct {
+		device string
+		want   error
+	}{{"wan0", unix.EPERM}, {"vpn0", nil}} {
+		l, err := w.host.LinkByName(c.device)
+		require.NoError(t, err)
+		fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, 0)
+		require.NoError(t, unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(l.Attrs().Index)}))
+		require.ErrorIs(t, unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Port: port, Addr: [4]byte{239, 1, 2, 3}}), c.want)
+		fd = socketOf(t, unix.AF_INET6, unix.SOCK_DGRAM, 0)
+		group := netip.MustParseAddr("ff02::1234").As16()
+		require.ErrorIs(t, unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet6{Port: port, ZoneId: uint32(l.Attrs().Index), Addr: group}), c.want)
+	}
 }
 
 // A connection that both ends open at once is an outbound one: a policy that comes to

@@ -259,6 +259,8 @@ func leaked(p []byte) bool {
 	var protocol byte
 	var payload []byte
 	switch {
+	case len(p) >= 20 && p[0]>>4 == 4 && p[0]&15 > 5, len(p) >= 40 && p[0]>>4 == 6 && p[6] == unix.IPPROTO_ROUTING:
+		return true // by way of somebody else
 	case len(p) >= 20 && p[0]>>4 == 4:
 		if [3]byte(p[16:19]) != [3]byte{10, 66, 100} {
 			return false

@@ -1,50 +1,41 @@
 package bench
 
 import (
-	"bytes"
-	"errors"
 	"math/rand/v2"
-	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
 	hook "github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+	"github.com/hopgate/hopgate/tests/measure"
 )
 
-// The engines agree with the reference on rule sets of real size: on the corners of
-// every rule and on random points. The kernel is asked by sending a packet of each
-// flow, which fails where it is denied.
+// The engines agree with the reference on rule sets of real size, on verdict and rule: on
+// the corners of every rule and on a hundred thousand random requests. The kernel
+// judges a packet of each flow in a test run; its rule is the one whose counter has
+// moved.
 func TestEnginesAgreeAtSize(t *testing.T) {
-	for _, set := range []struct {
-		name   string
-		random int
-	}{{"acl1_1000", 100000}, {"fw1_1000", 100000}, {"ipc1_1000", 100000}, {"acl1_10000", 10000}, {"fw1_10000", 10000}} {
-		t.Run(set.name, func(t *testing.T) {
-			if testing.Short() {
-				set.random = 1000
-			}
-			policy := classBench(t, set.name)
-			requests := append(corners(policy), randomRequests(policy, set.random)...)
-			want := make([]compiler.Decision, len(requests))
-			for i := range requests {
-				want[i] = policy.Eval(&requests[i])
-			}
+	mixed, err := gen.MixedPolicy(1000)
+	require.NoError(t, err)
+	policies := map[string]*compiler.Policy{"mixed_1000": mixed}
+	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000", "acl1_100000"} {
+		policies[name] = classBench(t, name)
+	}
+	for name, policy := range policies {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requests := sizeRequests(policy)
+			want := newIndexed(policy).decideAll(t, requests)
 			for _, counters := range []bool{true, false} {
 				diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: !counters})
 				require.NoError(t, err)
 				for i := range requests {
-					got := diagram.Decide(&requests[i])
-					require.Equal(t, want[i].Verdict, got.Verdict, "diagram: %+v", requests[i])
-					if counters {
-						require.Equal(t, want[i], got, "diagram: %+v", requests[i])
-					}
+					agree(t, counters, "diagram", want[i], diagram.Decide(&requests[i]), &requests[i])
 				}
 				agreeInVM(t, diagram, counters, requests, want)
 				agreeInKernel(t, diagram, counters, requests, want)
@@ -53,105 +44,119 @@ func TestEnginesAgreeAtSize(t *testing.T) {
 	}
 }
 
-func agreeInVM(t *testing.T, d *compiler.Diagram, counters bool, requests []compiler.Request, want []compiler.Decision) {
-	program, err := codegen.Generate(d, &codegen.Options{NoCounters: !counters})
-	if err != nil {
-		require.Greater(t, len(d.Policy.Rules), 5000, "%v", err) // more than eBPF for Windows takes
-		return
+// sizeRequests are three corners of each rule (all fields at their first value, all at
+// their last, each at one of these) and random requests, each of another flow.
+func sizeRequests(p *compiler.Policy) []compiler.Request {
+	random := 100_000
+	if testing.Short() {
+		random = 1000
 	}
+	rng := rand.New(rand.NewPCG(3, 3))
+	var list []compiler.Request
+	any := gen.Traffic(4, p, 3*len(p.Rules)+random+random/8) // some are of one flow
+	for i := range p.Rules {
+		for _, corner := range []func() bool{
+			func() bool { return false },
+			func() bool { return true },
+			func() bool { return rng.IntN(2) == 0 },
+		} {
+			r := any[len(list)]
+			gen.Corner(p.Rules[i].Cond, &r, corner)
+			list = append(list, r)
+		}
+	}
+	list = append(list, any[len(list):]...)
+	seen := make(map[compiler.Request]bool, len(list))
+	kept := list[:0]
+	for _, r := range list {
+		if gen.Complete(&r) && !seen[r] {
+			seen[r] = true
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// agree compares decisions: without counters only verdicts are to be seen.
+func agree(t *testing.T, counters bool, engine string, want, got compiler.Decision, r *compiler.Request) {
+	if want.Verdict != got.Verdict || counters && want != got {
+		require.Equal(t, want, got, "%s: %+v", engine, *r)
+	}
+}
+
+// agreeInVM asks the program for eBPF for Windows; the engine with the policy's table
+// where that has no room for the policy as instructions. It has room for 65 535 rules
+// in no form: of more, the first are asked.
+func agreeInVM(t *testing.T, d *compiler.Diagram, counters bool, requests []compiler.Request, want []compiler.Decision) {
+	if most := 65_000; len(d.Policy.Rules) > most {
+		first := *d.Policy
+		first.Rules = first.Rules[:most]
+		var err error
+		d, err = compiler.Compile(&first, &compiler.CompileOptions{MergeRules: !counters})
+		require.NoError(t, err)
+		want = newIndexed(&first).decideAll(t, requests)
+	}
+	program, err := codegen.Generate(d, &codegen.Options{NoCounters: !counters})
+	var table *codegen.Table
+	if err != nil {
+		require.Greater(t, len(d.Policy.Rules), 5000, "%v", err)
+		if table, err = codegen.GenerateTable(d, &codegen.Options{NoCounters: !counters}, codegen.Build{}); err == nil {
+			program, err = codegen.GenerateEngine(codegen.Windows)
+		}
+	}
+	require.NoError(t, err)
 	instance, err := hook.Load(program)
 	require.NoError(t, err)
-	if counters && len(requests) > 20000 {
-		requests = requests[:20000] // finding the counter that moved takes as long as there are rules
+	if table != nil {
+		require.NoError(t, instance.LoadTable(table))
 	}
-	for i := range requests {
+	step := 1
+	if counters && len(d.Policy.Rules) > 50_000 {
+		step = 4 // the VM looks at all counters for the one that has moved
+	}
+	for i := 0; i < len(requests); i += step {
 		got, err := instance.Eval(&requests[i])
 		require.NoError(t, err)
-		require.Equal(t, want[i].Verdict, got.Verdict, "vm: %+v", requests[i])
-		if counters {
-			require.Equal(t, want[i], got, "vm: %+v", requests[i])
-		}
+		agree(t, counters, "vm", want[i], got, &requests[i])
 	}
 }
 
 func agreeInKernel(t *testing.T, d *compiler.Diagram, counters bool, requests []compiler.Request, want []compiler.Decision) {
-	h := newHost(t)
-	program, err := codegen.Generate(d, &codegen.Options{Target: codegen.Linux, NoCounters: !counters})
+	needsRoot(t)
+	compiled, err := measure.Encode(d, codegen.Linux, counters)
 	require.NoError(t, err)
-	var object bytes.Buffer
-	require.NoError(t, program.WriteELF(&object))
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object.Bytes()))
-	require.NoError(t, err)
-	for stage := range spec.Programs {
-		if stage != "egress" {
-			delete(spec.Programs, stage)
-		}
-	}
-	loaded, err := ebpf.NewCollection(spec)
+	loaded, _, err := compiled.Load("egress", 1)
 	require.NoError(t, err)
 	defer loaded.Close()
-	l, err := link.AttachCgroup(link.CgroupOptions{Path: h.cgroup, Attach: ebpf.AttachCGroupInetEgress, Program: loaded.Programs["egress"]})
-	require.NoError(t, err)
-	defer l.Close()
-	sent := 0
+	counted := map[int]uint64{}
 	for i := range requests {
-		r := &requests[i]
-		if !sendable(r) {
+		if requests[i].InterfaceType != gen.Loopback {
 			continue
 		}
-		err := unix.Sendto(h.socket, packet(r), 0, &unix.SockaddrInet4{Addr: r.Remote.Addr().As4()})
-		if err != nil && !errors.Is(err, unix.EPERM) {
-			continue // no route for such an address
+		pass, err := measure.Pass(loaded.Programs["egress"], measure.Frame(&requests[i]))
+		require.NoError(t, err)
+		if pass != (want[i].Verdict != lang.Deny) {
+			require.Equal(t, want[i].Verdict, pass, "kernel: %+v", requests[i])
 		}
-		sent++
-		require.Equal(t, want[i].Verdict == lang.Deny, err != nil, "kernel: %+v", *r)
-	}
-	require.Greater(t, sent, 300)
-}
-
-// sendable reports whether the kernel sends a packet of the flow. Ports stand in the
-// packets of some protocols only.
-func sendable(r *compiler.Request) bool {
-	ports := r.Protocol == unix.IPPROTO_TCP || r.Protocol == unix.IPPROTO_UDP || r.Protocol == unix.IPPROTO_SCTP
-	remote, local := r.Remote.Addr(), r.Local.Addr()
-	return (ports || r.Remote.Port() == 0 && r.Local.Port() == 0) &&
-		!remote.IsMulticast() && !local.IsMulticast() && !remote.IsUnspecified() && !local.IsUnspecified() &&
-		remote.As4()[0] < 224 && local.As4()[0] < 224
-}
-
-// corners are the requests at the ends of each rule's ranges, with the other fields
-// as the rule says.
-func corners(p *compiler.Policy) []compiler.Request {
-	rng := rand.New(rand.NewPCG(3, 3))
-	var list []compiler.Request
-	for i := range p.Rules {
-		for _, last := range []bool{false, true} {
-			r := compiler.NoContext()
-			remote, local := netip.AddrFrom4([4]byte{byte(1 + rng.IntN(200)), 2, 3, 4}), netip.AddrFrom4([4]byte{byte(1 + rng.IntN(200)), 6, 7, 8})
-			remotePort, localPort := uint16(rng.IntN(65536)), uint16(rng.IntN(65536))
-			r.Protocol = [...]uint8{6, 17}[rng.IntN(2)]
-			for _, c := range p.Rules[i].Cond.(compiler.All) {
-				in := c.(compiler.In)
-				v := in.Ranges[0].First
-				if last {
-					v = in.Ranges[len(in.Ranges)-1].Last
-				}
-				switch in.Field {
-				case compiler.RemoteAddress:
-					remote = v.Address()
-				case compiler.LocalAddress:
-					local = v.Address()
-				case compiler.RemotePort:
-					remotePort = uint16(v.Lo)
-				case compiler.LocalPort:
-					localPort = uint16(v.Lo)
-				case compiler.Protocol:
-					r.Protocol = uint8(v.Lo)
-				}
-			}
-			r.Remote, r.Local = netip.AddrPortFrom(remote, remotePort), netip.AddrPortFrom(local, localPort)
-			list = append(list, r)
+		if !counters {
+			continue
+		}
+		// Each request moves one counter: if it is always the one of the right rule,
+		// no other moves.
+		rule := want[i].Rule
+		counted[rule]++
+		if got := counter(t, loaded.Maps[codegen.CountersMap], rule); got != counted[rule] {
+			require.Equal(t, counted[rule], got, "kernel, rule %s: %+v", d.Policy.RuleID(rule), requests[i])
 		}
 	}
-	return list
+}
+
+// counter is the sum of a counter over the CPUs.
+func counter(t *testing.T, m *ebpf.Map, rule int) (sum uint64) {
+	var values []uint64
+	require.NoError(t, m.Lookup(uint32(rule), &values))
+	for _, v := range values {
+		sum += v
+	}
+	return sum
 }

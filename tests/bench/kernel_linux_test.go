@@ -2,58 +2,16 @@ package bench
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"testing"
-
-	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/tests/gen"
 )
 
 const cgroups = "/sys/fs/cgroup/unified"
-
-// A host is a network namespace in which every IPv4 address is local, and a cgroup
-// that this process is in: packets of any flow can be sent, and go nowhere.
-type host struct {
-	cgroup string
-	socket int
-}
-
-func newHost(b testing.TB) *host {
-	needsRoot(b)
-	runtime.LockOSThread() // and never unlock it: the thread ends with its namespace
-	require.NoError(b, unix.Unshare(unix.CLONE_NEWNET))
-	lo, err := netlink.LinkByName("lo")
-	require.NoError(b, err)
-	require.NoError(b, netlink.LinkSetUp(lo))
-	_, all, _ := net.ParseCIDR("0.0.0.0/0")
-	require.NoError(b, netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: all, Type: unix.RTN_LOCAL, Table: 255, Scope: unix.RT_SCOPE_HOST}))
-
-	cgroup := filepath.Join(cgroups, fmt.Sprintf("hopgate-bench-%d", os.Getpid()))
-	require.NoError(b, os.MkdirAll(cgroup, 0o755))
-	join := func(dir string) error {
-		return os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(os.Getpid()), 10), 0o644)
-	}
-	require.NoError(b, join(cgroup))
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
-	require.NoError(b, err)
-	b.Cleanup(func() {
-		unix.Close(fd)
-		_ = join(cgroups)
-		_ = os.Remove(cgroup)
-	})
-	return &host{cgroup, fd}
-}
 
 func needsRoot(b testing.TB) {
 	if os.Geteuid() == 0 {

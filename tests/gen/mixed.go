@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
 )
 
 // Mixed is the text of a policy of n rules such as a large site has: each tests a
@@ -36,6 +39,15 @@ func Mixed(rng *rand.Rand, n int) string {
 	}
 	b.WriteString("}\n")
 	return b.String()
+}
+
+// MixedPolicy is Mixed, checked: for each size always the same.
+func MixedPolicy(n int) (*compiler.Policy, error) {
+	file, err := lang.Parse("mixed.hop", []byte(Mixed(rand.New(rand.NewPCG(1, 1)), n)))
+	if err != nil {
+		return nil, err
+	}
+	return compiler.Check(file, nil)
 }
 
 // prefix is an IPv4 prefix in 10.0.0.0/8.

@@ -1,0 +1,129 @@
+//go:build linux
+
+package measure
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+)
+
+// Compiled is a policy's object for Linux, and how long it took from the checked
+// policy.
+type Compiled struct {
+	Program *codegen.Program
+	Object  []byte
+	Took    time.Duration
+}
+
+// Compile takes the best of some tries.
+func Compile(p *compiler.Policy, target codegen.Target, counters bool, tries int) (*Compiled, error) {
+	c := &Compiled{Took: math.MaxInt64}
+	for range tries {
+		runtime.GC()
+		start := time.Now()
+		diagram, err := compiler.Compile(p, &compiler.CompileOptions{MergeRules: !counters})
+		if err != nil {
+			return nil, err
+		}
+		encoded, err := Encode(diagram, target, counters)
+		if err != nil {
+			return nil, err
+		}
+		c.Program, c.Object, c.Took = encoded.Program, encoded.Object, min(c.Took, time.Since(start))
+	}
+	return c, nil
+}
+
+// Encode makes the object of a diagram.
+func Encode(d *compiler.Diagram, target codegen.Target, counters bool) (*Compiled, error) {
+	program, err := codegen.Generate(d, &codegen.Options{Target: target, NoCounters: !counters})
+	if err != nil {
+		return nil, err
+	}
+	var object bytes.Buffer
+	err = program.WriteELF(&object)
+	return &Compiled{Program: program, Object: object.Bytes()}, err
+}
+
+// Instructions is the size of a function.
+func (c *Compiled) Instructions(function string) int {
+	for _, f := range c.Program.Functions {
+		if f.Name == function {
+			return len(f.Instructions)
+		}
+	}
+	return 0
+}
+
+// Load loads one stage, or all of them for "", and gives the best time of some tries,
+// of which the first reads the kernel's types.
+func (c *Compiled) Load(stage string, tries int) (*ebpf.Collection, time.Duration, error) {
+	var loaded *ebpf.Collection
+	took := time.Duration(math.MaxInt64)
+	opts := Quiet()
+	opts.Cache = btf.NewCache()
+	for range tries {
+		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(c.Object))
+		if err != nil {
+			return nil, 0, err
+		}
+		for name := range spec.Programs {
+			if stage != "" && name != stage {
+				delete(spec.Programs, name)
+			}
+		}
+		if loaded != nil {
+			loaded.Close()
+		}
+		start := time.Now()
+		if loaded, err = ebpf.NewCollectionWithOptions(spec, opts); err != nil {
+			return nil, 0, err
+		}
+		took = min(took, time.Since(start))
+	}
+	return loaded, took, nil
+}
+
+// Quiet leaves a verifier that refuses a program at that: no second try with a log,
+// which takes much longer.
+func Quiet() ebpf.CollectionOptions {
+	return ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogDisabled: true}}
+}
+
+// Refused says in words why the kernel's verifier gave up on a program for its size, or
+// "" for other errors and none.
+func Refused(err error) string {
+	switch {
+	case errors.Is(err, unix.E2BIG):
+		return "a million instructions walked"
+	case errors.Is(err, unix.EFAULT):
+		return "8 192 branches to come back to"
+	}
+	return ""
+}
+
+// Agree checks that an egress program passes what the reference does not deny.
+func Agree(p *ebpf.Program, policy *compiler.Policy, requests []compiler.Request) error {
+	for i := range requests {
+		pass, err := Pass(p, Frame(&requests[i]))
+		if err != nil {
+			return err
+		}
+		if want := policy.Eval(&requests[i]); pass != (want.Verdict != lang.Deny) {
+			return fmt.Errorf("%v passes %+v: %t, by the reference %s", p, requests[i], pass, want.Verdict)
+		}
+	}
+	return nil
+}

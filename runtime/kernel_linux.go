@@ -159,7 +159,7 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 			opts.MapReplacements[name] = m
 		}
 	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, opts)
+	collection, err := newCollection(spec, &opts)
 	if err != nil {
 		return nil, explainLoad(err)
 	}

@@ -25,6 +25,7 @@ type function struct {
 	replies  bool          // Options.LeaveReplies
 	devices  bool          // Options.DeviceMap
 	table    bool          // an engine of the table form: no diagram, and counters are in the table
+	frame    int16         // of an engine: where the stack of a decision begins
 	hook     compiler.Hook // whose table
 	blocks   []block
 

@@ -56,13 +56,7 @@ func asksNetwork(g *compiler.Graph, c connection) bool {
 func decision(d *compiler.Diagram, ipv6, early bool, opts *Options) (asm.Instructions, error) {
 	f := newFunction(d, ipv6, opts)
 	f.early = early
-	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
-	f.undecided = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionUndecided))
-	result := asm.Instructions{asm.Mov.Reg32(asm.R0, regLeaf)}
-	if f.audit {
-		result = append(result, asm.LSh.Imm(regAudit, 32), asm.Or.Reg(asm.R0, regAudit))
-	}
-	f.settled = f.straight(noBlock, result...)
+	f.giveDecision()
 	g, c := &d.IPv4, judged.mapped()
 	if ipv6 {
 		g, c = &d.IPv6, judged
@@ -79,14 +73,43 @@ func decision(d *compiler.Diagram, ipv6, early bool, opts *Options) (asm.Instruc
 	case asksNetwork(g, c):
 		size += NetworkContextSize
 	}
-	bytes := &btf.Array{Index: &btf.Int{Name: "u32", Size: 4}, Type: &btf.Int{Name: "u64", Size: 8}, Nelems: size / 8}
-	flow := &btf.Struct{Name: "hopgate_flow", Size: size, Members: []btf.Member{{Name: "words", Type: bytes}}}
-	asGlobal(code, f.decisionName(g), &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}, &btf.Pointer{Target: flow})
+	asGlobal(code, f.decisionName(g), long(), pointerTo("hopgate_flow", size))
 	return code, nil
+}
+
+// giveDecision is how a function that decides ends.
+func (f *function) giveDecision() {
+	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
+	f.undecided = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionUndecided))
+	result := asm.Instructions{asm.Mov.Reg32(asm.R0, regLeaf)}
+	if f.audit {
+		result = append(result, asm.LSh.Imm(regAudit, 32), asm.Or.Reg(asm.R0, regAudit))
+	}
+	f.settled = f.straight(noBlock, result...)
+}
+
+func long() btf.Type { return &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed} }
+
+// pointerTo is the type of a pointer to a structure of words.
+func pointerTo(name string, size uint32) btf.Type {
+	words := &btf.Array{Index: &btf.Int{Name: "u32", Size: 4}, Type: &btf.Int{Name: "u64", Size: 8}, Nelems: size / 8}
+	return &btf.Pointer{Target: &btf.Struct{Name: name, Size: size, Members: []btf.Member{{Name: "words", Type: words}}}}
 }
 
 // callDecision calls the function of a graph and goes to where the result leads.
 func (f *function) callDecision(g *compiler.Graph, c connection) blockID {
+	call := f.straight(f.takeDecision(),
+		asm.Mov.Reg(asm.R1, regStack),
+		asm.Add.Imm(asm.R1, stackFlow),
+		callLocal(f.decisionName(g)))
+	if !asksNetwork(g, c) {
+		return call
+	}
+	return f.describeNetwork(call)
+}
+
+// takeDecision goes to where the result of a decision in r0 leads.
+func (f *function) takeDecision() blockID {
 	take := asm.Instructions{asm.Mov.Reg32(regLeaf, asm.R0)}
 	if f.audit {
 		take = append(take, asm.Mov.Reg(regAudit, asm.R0), asm.ArSh.Imm(regAudit, 32))
@@ -95,17 +118,10 @@ func (f *function) callDecision(g *compiler.Graph, c connection) blockID {
 	if f.early {
 		decided = f.branch(asm.JEq, asm.R0, decisionUndecided, f.undecided, decided)
 	}
-	if len(f.policy.Sets) > 0 {
+	if f.table || len(f.policy.Sets) > 0 {
 		decided = f.branch(asm.JEq, asm.R0, decisionBroken, f.broken, decided)
 	}
-	call := f.straight(decided,
-		asm.Mov.Reg(asm.R1, regStack),
-		asm.Add.Imm(asm.R1, stackFlow),
-		callLocal(f.decisionName(g)))
-	if !asksNetwork(g, c) {
-		return call
-	}
-	return f.describeNetwork(call)
+	return decided
 }
 
 // describeNetwork puts the network context into its place.

@@ -17,13 +17,7 @@ func (f *function) egress() blockID {
 	f.broken = drop
 	denied := f.dropPacket(drop)
 	answer := f.branch(asm.JEq, asm.R7, 0, denied, pass)
-	f.settled = f.eachMode(func() blockID {
-		verdict := asm.Instructions{asm.Mov.Reg32(asm.R7, regLeaf), asm.And.Imm32(asm.R7, leafVerdict)}
-		if f.policy.AuditMode {
-			verdict = asm.Instructions{asm.Mov.Imm(asm.R7, 1)}
-		}
-		return f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), verdict...)
-	})
+	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), f.told(asm.R7)...)
 
 	judge := f.ifOutbound(f.decide(), pass)
 	known := f.lookCache(pass, denied, judge)

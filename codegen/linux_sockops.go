@@ -51,13 +51,7 @@ func (f *function) accepted(next blockID) blockID {
 func (f *function) connecting(ignore blockID) blockID {
 	abort := f.abort(ignore)
 	f.broken = abort
-	f.settled = f.eachMode(func() blockID {
-		answer := f.branch(asm.JEq, asm.R1, 0, abort, ignore, asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
-		if f.policy.AuditMode {
-			answer = ignore
-		}
-		return f.countFlow(false, answer)
-	})
+	f.settled = f.countFlow(false, f.branch(asm.JEq, asm.R1, 0, abort, ignore, f.told(asm.R1)...))
 	decide := f.decide()
 
 	ends := f.straight(decide,

@@ -31,8 +31,9 @@ const (
 	regOnes   = asm.R4 // 1 in each lane
 )
 
-// setLookup writes the function. It has no loop, since not every verifier proves
-// one finite: there is a copy of the step for each level of the deepest tree.
+// setLookup writes the function. On Linux it goes round until it has an answer, which the
+// nodes' numbers, always larger, see to. Not every verifier proves that finite:
+// elsewhere there is a copy of the step for each level of the deepest tree.
 type setLookup struct {
 	*function
 	wide   bool
@@ -48,6 +49,15 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 		depth, take = wideDepth, asm.Instructions{asm.Mov.Reg(regHigh, asm.R2), asm.Mov.Reg(regLow, asm.R3)}
 	}
 	node := l.broken
+	if target == Linux {
+		node = l.add(block{})
+		deeper := l.add(block{
+			code: asm.Instructions{asm.LoadMem(asm.R2, regStack, lookupKey, asm.Word)},
+			jump: jump{op: asm.JGT, wide: true, dst: asm.R1, reg: true, src: asm.R2}, taken: l.find(l.node(node), asm.Mov.Reg(asm.R1, regBlocks)), next: l.broken,
+		})
+		l.blocks[node] = block{jump: jump{op: asm.JCOND, wide: true}, taken: l.broken, next: deeper}
+		depth = 0
+	}
 	for range depth {
 		node = l.find(l.node(node), asm.Mov.Reg(asm.R1, regBlocks))
 	}
@@ -68,13 +78,16 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	return code, nil
 }
 
+// lookupKey is where on the stack the key of a map is.
+const lookupKey = -4
+
 // find looks the key in r1 up in the map that an instruction puts there.
 func (l *setLookup) find(next blockID, in asm.Instruction) blockID {
 	return l.branch(asm.JEq, asm.R0, 0, l.broken, next,
-		asm.StoreMem(regStack, -4, asm.R1, asm.Word),
+		asm.StoreMem(regStack, lookupKey, asm.R1, asm.Word),
 		in,
 		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, -4),
+		asm.Add.Imm(asm.R2, lookupKey),
 		l.target.call(helperMapLookup))
 }
 

@@ -79,9 +79,12 @@ func (f *function) event(next blockID) blockID {
 		b.storeImm(eventAudit, asm.Word, -1)
 	}
 	b.store(eventVerdict, asm.Byte, asm.Mov.Reg32(asm.R1, regLeaf), asm.And.Imm32(asm.R1, leafVerdict))
-	if f.policy.AuditMode {
+	switch {
+	case f.policy.AuditMode:
 		b.storeImm(eventAnswer, asm.Byte, int64(lang.Allow))
-	} else {
+	case f.table:
+		b.store(eventAnswer, asm.Byte, f.told(asm.R1)...)
+	default:
 		b.code = append(b.code, asm.StoreMem(regStack, stackEvent+eventAnswer, asm.R1, asm.Byte))
 	}
 	b.storeImm(eventPad, asm.Byte, 0)

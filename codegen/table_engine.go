@@ -39,8 +39,12 @@ func GenerateEngine(target Target) (*Program, error) {
 
 func linuxEngine() (*Program, error) {
 	p := &Program{Target: Linux, Maps: append(engineMaps(Linux), linuxMaps(&compiler.Policy{}, &Options{})...)}
+	functions, err := tableFunctions()
+	if err != nil {
+		return nil, err
+	}
 	for _, stage := range linuxStages {
-		code, err := newEngine(Linux, stage.ipv6).linuxStage(&stage, nil)
+		code, err := newEngine(Linux, stage.ipv6).linuxStage(&stage, functions)
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +91,7 @@ const regTable = asm.R7
 func newEngine(target Target, ipv6 bool) *function {
 	return &function{
 		target: target, ipv6: ipv6, policy: &compiler.Policy{},
-		table: true, counters: true, events: true, audit: true,
+		table: true, frame: stackTable, counters: true, events: true, audit: true,
 	}
 }
 
@@ -98,24 +102,35 @@ func (f *function) whenReg(op asm.JumpOp, dst, src asm.Register, taken, next blo
 
 // ifFlag goes to yes if the table has a flag. It uses r1.
 func (f *function) ifFlag(flag int32, yes, no blockID) blockID {
+	return f.straight(f.hasFlag(asm.R1, flag, yes, no), asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord))
+}
+
+// hasFlag is ifFlag for the table in a register.
+func (f *function) hasFlag(table asm.Register, flag int32, yes, no blockID) blockID {
 	return f.branch(asm.JEq, asm.R1, 0, no, yes,
-		asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R1, headerFlags, asm.Word),
+		asm.LoadMem(asm.R1, table, headerFlags, asm.Word),
 		asm.And.Imm(asm.R1, flag))
 }
 
-// eachMode gives what follows a decision; an engine learns from its table alone whether
-// the policy only audits, and so has both.
-func (f *function) eachMode(settled func() blockID) blockID {
-	if !f.table {
-		return settled()
+// told puts what the hook is told about the rule in regLeaf into a register. An engine
+// learns from its table whether the policy only audits. It uses r2 and r3.
+func (f *function) told(dst asm.Register) asm.Instructions {
+	if f.policy.AuditMode {
+		return asm.Instructions{asm.Mov.Imm(dst, int32(lang.Allow))}
 	}
-	enforced := settled()
-	policy := f.policy
-	f.policy = &compiler.Policy{AuditMode: true}
-	audited := settled()
-	f.policy = policy
-	return f.ifFlag(flagAuditMode, audited, enforced)
+	code := asm.Instructions{asm.Mov.Reg32(dst, regLeaf), asm.And.Imm32(dst, leafVerdict)}
+	if !f.table {
+		return code
+	}
+	return append(code, // r2 is 1, which is lang.Allow, in audit mode; r3 then 0, else ^0
+		asm.LoadMem(asm.R2, regStack, stackTable, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R2, headerFlags, asm.Word),
+		asm.And.Imm(asm.R2, flagAuditMode),
+		asm.RSh.Imm(asm.R2, flagAuditMode>>1),
+		asm.Mov.Reg(asm.R3, asm.R2),
+		asm.Sub.Imm(asm.R3, 1),
+		asm.And.Reg(dst, asm.R3),
+		asm.Or.Reg(dst, asm.R2))
 }
 
 // findTable looks for the table that is in force, checks that it is one, and notes
@@ -139,27 +154,32 @@ func (f *function) findTable(next blockID) blockID {
 // byTable decides as the table says. Stages that remember decisions have found it
 // already.
 func (f *function) byTable() blockID {
-	decide := f.straight(f.readTableContext(f.fillSlots(f.walks())), asm.LoadMem(regTable, regStack, stackTable, asm.DWord))
-	if f.target == Linux && !f.early {
-		return decide
+	if f.target != Linux {
+		decide := f.straight(f.readTableContext(f.fillSlots(f.walks())), asm.LoadMem(regTable, regStack, stackTable, asm.DWord))
+		return f.findTable(decide)
 	}
-	return f.findTable(decide)
+	call := f.straight(f.takeDecision(),
+		asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackFlow),
+		callLocal(f.tableDecisionName()))
+	if f.early {
+		return f.findTable(call)
+	}
+	return f.readTableContext(call)
 }
 
 // readTableContext asks for the network context if some node reads it.
 func (f *function) readTableContext(next blockID) blockID {
-	if f.early {
-		return next
-	}
 	failed := f.straight(next, f.sees.network.unknown(false)...)
 	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, failed, next, f.askNetwork()...), next)
 }
 
-func slotAt(s tableSlot) int16 { return stackSlots + 4*int16(s) }
+func (f *function) slotAt(s tableSlot) int16 { return f.frame + engineSlots + 4*int16(s) }
 
-func zeroSlots(first, end tableSlot) (code asm.Instructions) {
+func (f *function) zeroSlots(first, end tableSlot) (code asm.Instructions) {
 	for s := first; s < end; s += 2 {
-		code = append(code, storeImm(slotAt(s), 0, asm.DWord))
+		code = append(code, storeImm(f.slotAt(s), 0, asm.DWord))
 	}
 	return code
 }
@@ -169,20 +189,24 @@ func (f *function) fillSlots(next blockID) blockID {
 	var code asm.Instructions
 	fill := func(s tableSlot, field compiler.Field, size asm.Size) {
 		code = append(code, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
-		code = append(code, asm.StoreMem(regStack, slotAt(s), asm.R1, size))
+		code = append(code, asm.StoreMem(regStack, f.slotAt(s), asm.R1, size))
 	}
-	fill(slotInterfaceType, compiler.InterfaceType, asm.Word)
-	fill(slotTunnelType, compiler.TunnelType, asm.Word)
-	fill(slotSubInterface, compiler.SubInterface, asm.Word)
-	fill(slotCompartment, compiler.Compartment, asm.Word)
-	fill(slotNextHop, compiler.NextHop, asm.DWord)
-	fill(slotInterface, compiler.Interface, asm.DWord)
+	if f.early {
+		code = f.zeroSlots(slotInterfaceType, slotProtocol)
+	} else {
+		fill(slotInterfaceType, compiler.InterfaceType, asm.Word)
+		fill(slotTunnelType, compiler.TunnelType, asm.Word)
+		fill(slotSubInterface, compiler.SubInterface, asm.Word)
+		fill(slotCompartment, compiler.Compartment, asm.Word)
+		fill(slotNextHop, compiler.NextHop, asm.DWord)
+		fill(slotInterface, compiler.Interface, asm.DWord)
+	}
 	fill(slotProtocol, compiler.Protocol, asm.Word)
 	fill(slotRemotePort, compiler.RemotePort, asm.Word)
 	fill(slotLocalPort, compiler.LocalPort, asm.Word)
-	code = append(code, storeImm(slotAt(slotZero), 0, asm.Word))
+	code = append(code, storeImm(f.slotAt(slotZero), 0, asm.Word))
 
-	ipv4 := zeroSlots(slotRemote, slotLocal+4)
+	ipv4 := f.zeroSlots(slotRemote, slotLocal+4)
 	at := f.sees.ipv4
 	if f.ipv6 {
 		at = 12
@@ -206,7 +230,7 @@ func (f *function) addressWord(s tableSlot, from int16) asm.Instructions {
 	return asm.Instructions{
 		asm.LoadMem(asm.R1, f.sees.base, from, asm.Word),
 		asm.HostTo(asm.BE, asm.R1, asm.Word),
-		asm.StoreMem(regStack, slotAt(s), asm.R1, asm.Word),
+		asm.StoreMem(regStack, f.slotAt(s), asm.R1, asm.Word),
 	}
 }
 
@@ -223,17 +247,17 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 	}
 	next = f.straight(next,
 		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list), asm.Word),
-		asm.StoreMem(regStack, stackTree, asm.R1, asm.DWord),
+		asm.StoreMem(regStack, f.frame+engineTree, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list+tableAudit), asm.Word),
-		asm.StoreMem(regStack, stackAuditTree, asm.R1, asm.DWord))
+		asm.StoreMem(regStack, f.frame+engineAuditTree, asm.R1, asm.DWord))
 	next = f.compareInterfaces(next)
-	none := f.straight(next, zeroSlots(slotAnswers, tableSlots)...)
+	none := f.straight(next, f.zeroSlots(slotAnswers, tableSlots)...)
 	var unpack asm.Instructions
 	for s := slotAnswers; s < tableSlots; s++ {
 		unpack = append(unpack,
 			asm.Mov.Reg(asm.R1, regBits),
 			asm.And.Imm(asm.R1, 1),
-			asm.StoreMem(regStack, slotAt(s), asm.R1, asm.Word),
+			asm.StoreMem(regStack, f.slotAt(s), asm.R1, asm.Word),
 			asm.RSh.Imm(regBits, 1))
 	}
 	head := f.add(block{})
@@ -245,9 +269,9 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 			asm.LSh.Imm(asm.R5, 2),
 			asm.Add.Reg(asm.R5, regStack),
 			asm.Mov.Reg(asm.R3, asm.R2),
-			asm.LoadMem(asm.R2, asm.R5, stackSlots, asm.Word),
+			asm.LoadMem(asm.R2, asm.R5, f.slotAt(0), asm.Word),
 			asm.LSh.Imm(asm.R2, 32),
-			asm.LoadMem(asm.R1, asm.R5, stackSlots+4, asm.Word),
+			asm.LoadMem(asm.R1, asm.R5, f.slotAt(1), asm.Word),
 			asm.Or.Reg(asm.R2, asm.R1),
 			asm.Mov.Reg(asm.R1, asm.R4),
 			asm.Add.Imm(asm.R1, 1),
@@ -263,24 +287,27 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 		asm.And.Imm(asm.R2, refSlotMask),
 		asm.LSh.Imm(asm.R2, 2),
 		asm.Add.Reg(asm.R2, regStack),
-		asm.LoadMem(asm.R2, asm.R2, stackSlots, asm.Word),
+		asm.LoadMem(asm.R2, asm.R2, f.slotAt(0), asm.Word),
 		asm.LSh.Imm(asm.R2, 32),
 		asm.LoadMem(asm.R5, asm.R1, headerSetList, asm.Word),
 		asm.Mov.Reg(asm.R3, asm.R5),
 		asm.And.Imm(asm.R3, refSlotMask),
 		asm.LSh.Imm(asm.R3, 2),
 		asm.Add.Reg(asm.R3, regStack),
-		asm.LoadMem(asm.R3, asm.R3, stackSlots, asm.Word),
+		asm.LoadMem(asm.R3, asm.R3, f.slotAt(0), asm.Word),
 		asm.Or.Reg(asm.R2, asm.R3),
 		asm.LoadMem(asm.R4, regTable, headerSetBase, asm.Word),
 		asm.LoadMem(asm.R3, asm.R1, headerSetList+8, asm.Word),
 		asm.Add.Reg(asm.R4, asm.R3))
 	bound := f.branch(asm.JGE, regSet, MaxTableAnswers, f.broken, look)
-	f.blocks[head] = block{
-		code: asm.Instructions{asm.LoadMem(asm.R1, regTable, headerSets, asm.Word)},
-		jump: jump{op: asm.JGE, wide: true, dst: regSet, reg: true, src: asm.R1}, taken: f.straight(next, unpack...), next: bound,
+	f.blocks[head] = block{next: f.whenReg(asm.JGE, regSet, asm.R1, f.straight(next, unpack...), bound, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))}
+	zero := asm.Instructions{asm.Mov.Imm(regSet, 0)}
+	if f.target == Linux {
+		f.blocks[head].jump, f.blocks[head].taken = jump{op: asm.JCOND, wide: true}, f.broken
+		// To the verifier any number: it would follow the loop for each that it knows.
+		zero = asm.Instructions{asm.LoadMem(regSet, regTable, headerMagic, asm.Word), asm.Xor.Imm(regSet, int32(TableMagic(Linux)))}
 	}
-	begin := f.straight(head, append(zeroSlots(slotAnswers, tableSlots), asm.Mov.Imm(regSet, 0), asm.Mov.Imm(regBits, 0))...)
+	begin := f.straight(head, append(zero, asm.Mov.Reg(regBits, regSet))...)
 	return f.branch(asm.JEq, asm.R1, 0, none, begin, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))
 }
 
@@ -295,13 +322,13 @@ func (f *function) compareInterfaces(next blockID) blockID {
 	// has the highest bit.
 	code := asm.Instructions{
 		asm.LoadMem(asm.R1, regTable, headerNetwork, asm.DWord),
-		asm.LoadMem(asm.R3, regStack, stackFlow+flowNetwork, asm.DWord),
+		asm.LoadMem(asm.R3, f.sees.base, flowNetwork, asm.DWord),
 		asm.Xor.Reg(asm.R1, asm.R3),
 		asm.Mov.Reg(asm.R3, asm.R1),
 		asm.RSh.Imm(asm.R3, 32),
 		asm.Mov.Reg32(asm.R1, asm.R1),
 		asm.Or.Reg(asm.R3, asm.R1),
-		asm.LoadMem(asm.R2, regStack, stackFlow+flowInterface, asm.Word),
+		asm.LoadMem(asm.R2, f.sees.base, flowInterface, asm.Word),
 	}
 	for i := range MaxTableAnswers {
 		code = append(code,
@@ -310,17 +337,52 @@ func (f *function) compareInterfaces(next blockID) blockID {
 			asm.Or.Reg(asm.R1, asm.R3),
 			asm.Sub.Imm(asm.R1, 1),
 			asm.RSh.Imm(asm.R1, 63),
-			asm.LoadMem(asm.R4, regStack, slotAt(tableSlots-1-tableSlot(i)), asm.Word), // where there are fewer, a set's
+			asm.LoadMem(asm.R4, regStack, f.slotAt(tableSlots-1-tableSlot(i)), asm.Word), // where there are fewer, a set's
 			asm.Or.Reg(asm.R1, asm.R4),
-			asm.StoreMem(regStack, slotAt(tableSlots-1-tableSlot(i)), asm.R1, asm.Word))
+			asm.StoreMem(regStack, f.slotAt(tableSlots-1-tableSlot(i)), asm.R1, asm.Word))
 	}
 	return f.branch(asm.JEq, asm.R1, 0, next, f.straight(next, code...), asm.LoadMem(asm.R1, regTable, headerInterfaces, asm.Word))
+}
+
+// On Linux a decision is a global function, which the kernel's verifier takes by itself: a
+// long (struct hopgate_table *, struct hopgate_flow *) as those of form code.
+func (f *function) tableDecisionName() string {
+	if f.early {
+		return "hopgate_decide_early_by_table"
+	}
+	return "hopgate_decide_by_table"
+}
+
+// tableFunctions are the functions that the engine's stages call, each before those it
+// calls.
+func tableFunctions() ([]asm.Instructions, error) {
+	var all []asm.Instructions
+	for _, early := range []bool{false, true} {
+		f := newEngine(Linux, true)
+		f.early, f.sees, f.frame = early, judged, 0
+		f.giveDecision()
+		decide := f.branch(asm.JEq, asm.R2, 0, f.broken, f.fillSlots(f.walks()), asm.Mov.Reg(f.sees.base, asm.R2))
+		entry := f.branch(asm.JEq, asm.R1, 0, f.broken, decide, asm.Mov.Reg(regTable, asm.R1))
+		code, err := assemble(f.blocks, entry)
+		if err != nil {
+			return nil, err
+		}
+		size := uint32(flowContext + NetworkContextSize)
+		if early {
+			size = flowInterface
+		}
+		asGlobal(code, f.tableDecisionName(), long(), pointerTo("hopgate_table", TableValueSize), pointerTo("hopgate_flow", size))
+		all = append(all, code)
+	}
+	walk, err := walkFunction()
+	return append(all, walk), err
 }
 
 // windowsEngine writes an entry point.
 func (f *function) windowsEngine() (asm.Instructions, error) {
 	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, int32(lang.Deny)))
-	f.settled = f.eachMode(func() blockID { return f.settle(f.answerBlock()) })
+	allow := f.straight(noBlock, asm.Mov.Imm(asm.R0, int32(lang.Allow)))
+	f.settled = f.settle(f.ifFlag(flagAuditMode, allow, f.answerBlock()))
 	entry := f.straight(f.byTable(), f.start()...)
 	return assemble(f.blocks, entry)
 }

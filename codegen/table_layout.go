@@ -178,13 +178,15 @@ func addressWords(first tableSlot, part compiler.Part) (low, high tableSlot) {
 	return first + 3, slotZero
 }
 
-// Stack of the engine, below that of all other programs.
+// Stack of the engine: in entry points the table, below that of all other programs;
+// then, or in a function of its own, what a decision needs.
 const (
-	stackSlots     = stackOption - 4*int16(tableSlots)
-	stackTree      = stackSlots - 8     // u64: place of the next entry of the list
-	stackAuditTree = stackTree - 8      // the same of audit rules
-	stackTable     = stackAuditTree - 8 // the table
-	stackLeaf      = stackTable - 8     // the rule that decided, while audit rules are looked for
+	stackTable = stackOption - 8
+
+	engineSlots     = -4 * tableSlots
+	engineTree      = engineSlots - 8     // u64: place of the next entry of the list
+	engineAuditTree = engineTree - 8      // the same of audit rules
+	engineLeaf      = engineAuditTree - 8 // the rule that decided, while audit rules are looked for
 )
 
 // TableMap is the engine's array of maps, by compiler.Hook, that leads to the policy

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // Registers of a walk through trees, which makes no calls. Two trees are walked at a
@@ -24,30 +25,72 @@ func (f *function) walks() blockID {
 	if f.early {
 		undecided = f.undecided
 	}
-	found := f.straight(f.settled, asm.Mov.Reg(regAudit, regLeaf), asm.LoadMem(regLeaf, regStack, stackLeaf, asm.DWord))
+	found := f.straight(f.settled, asm.Mov.Reg(regAudit, regLeaf), asm.LoadMem(regLeaf, regStack, f.frame+engineLeaf, asm.DWord))
 	if f.early {
 		found = f.branch(asm.JEq, regLeaf, undecidedLeaf, undecided, found)
 	}
-	audit := f.straight(f.walk(stackAuditTree, found), asm.StoreMem(regStack, stackLeaf, regLeaf, asm.DWord))
+	audit := f.straight(f.find(engineAuditTree, found), asm.StoreMem(regStack, f.frame+engineLeaf, regLeaf, asm.DWord))
 	none := f.straight(f.settled, asm.Mov.Imm(regAudit, noLeaf))
-	rule := f.ifFlag(flagAudit, audit, none)
+	rule := f.hasFlag(regTable, flagAudit, audit, none)
 	// Some rule must have been found, with a verdict.
 	verdict := f.branch(asm.JEq, asm.R1, leafVerdict, undecided, rule,
 		asm.Mov.Reg(asm.R1, regLeaf), asm.And.Imm(asm.R1, leafVerdict))
 	if f.early {
-		return f.walk(stackTree, verdict)
+		return f.find(engineTree, verdict)
 	}
-	return f.walk(stackTree, f.whenReg(asm.JGE, asm.R1, asm.R2, f.broken, verdict,
+	return f.find(engineTree, f.whenReg(asm.JGE, asm.R1, asm.R2, f.broken, verdict,
 		asm.Mov.Reg(asm.R1, regLeaf),
 		asm.RSh.Imm(asm.R1, leafShift),
 		asm.LoadMem(asm.R2, regTable, headerRules, asm.Word)))
 }
 
-// walk goes through the trees of a list and leaves the lowest leaf in regBest. The place
-// of the first entry is on the stack. That references grow from node to node shows no
+// find leaves the lowest leaf of a list's trees in regLeaf. The place of the first entry
+// is on the stack.
+func (f *function) find(cursor int16, next blockID) blockID {
+	cursor += f.frame
+	if f.target != Linux {
+		return f.walk(walkPlace{regStack, f.slotAt(0), cursor}, next)
+	}
+	return f.straight(f.branch(asm.JEq, asm.R0, decisionBroken, f.broken, f.straight(next, asm.Mov.Reg(regLeaf, asm.R0))),
+		asm.Mov.Reg(asm.R1, regTable),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, int32(f.slotAt(0))),
+		asm.LoadMem(asm.R3, regStack, cursor, asm.DWord),
+		callLocal(walkName))
+}
+
+// walkName names, on Linux, the function of a walk: long (struct hopgate_table *, struct
+// hopgate_slots *, u64), the last the place of the list's first entry. It returns the leaf
+// or decisionBroken.
+const walkName = "hopgate_walk"
+
+func walkFunction() (asm.Instructions, error) {
+	const slots, cursor = asm.R6, -8
+	f := newEngine(Linux, true)
+	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
+	walk := f.walk(walkPlace{slots, 0, cursor}, f.straight(noBlock, asm.Mov.Reg(asm.R0, regBest)))
+	start := f.branch(asm.JEq, asm.R2, 0, f.broken, walk, asm.StoreMem(regStack, cursor, asm.R3, asm.DWord), asm.Mov.Reg(slots, asm.R2))
+	entry := f.branch(asm.JEq, asm.R1, 0, f.broken, start, asm.Mov.Reg(regTable, asm.R1))
+	code, err := assemble(f.blocks, entry)
+	if err != nil {
+		return nil, err
+	}
+	asGlobal(code, walkName, long(), pointerTo("hopgate_table", TableValueSize), pointerTo("hopgate_slots", 4*tableSlots), &btf.Int{Name: "u64", Size: 8})
+	return code, nil
+}
+
+// walkPlace is where a walk finds what it needs: the slots at an offset from a register,
+// and on the stack the place of the list's next entry.
+type walkPlace struct {
+	slots  asm.Register
+	at     int16
+	cursor int16
+}
+
+// walk goes through the trees of a list and leaves the lowest leaf in regBest. That references grow from node to node shows no
 // verifier an end, but keeps what was never written, or is left over from elsewhere,
 // from being followed.
-func (f *function) walk(start int16, next blockID) blockID {
+func (f *function) walk(p walkPlace, next blockID) blockID {
 	done := f.straight(next, asm.And.Imm(regBest, math.MaxInt32))
 	head, middle := f.add(block{}), f.add(block{})
 	isEnd := func(ref asm.Register, yes, no blockID) blockID {
@@ -57,12 +100,12 @@ func (f *function) walk(start int16, next blockID) blockID {
 		})
 	}
 	leaf := func(ref asm.Register) blockID {
-		return f.straight(f.nextTree(start, ref, head), minimumOf(regBest, ref)...)
+		return f.straight(f.nextTree(p.cursor, ref, head), minimumOf(regBest, ref)...)
 	}
 	one := isEnd(regOne, middle, leaf(regOne))
 	two := isEnd(regTwo, isEnd(regOne, done, head), leaf(regTwo))
-	f.blocks[middle] = block{jump: jump{op: asm.JGT, wide: true, dst: regTwo, imm: math.MaxInt32}, taken: two, next: f.step(regTwo, head)}
-	turn := f.branch(asm.JGT, regOne, math.MaxInt32, one, f.step(regOne, middle))
+	f.blocks[middle] = block{jump: jump{op: asm.JGT, wide: true, dst: regTwo, imm: math.MaxInt32}, taken: two, next: f.step(p, regTwo, head)}
+	turn := f.branch(asm.JGT, regOne, math.MaxInt32, one, f.step(p, regOne, middle))
 	if f.target == Linux {
 		f.blocks[head] = block{jump: jump{op: asm.JCOND, wide: true}, taken: f.broken, next: turn}
 	} else {
@@ -71,8 +114,11 @@ func (f *function) walk(start int16, next blockID) blockID {
 			jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: maxTableRounds}, taken: f.broken, next: turn,
 		}
 	}
-	begin := f.nextTree(start, regOne, f.nextTree(start, regTwo, head))
-	return f.straight(begin, asm.Mov.Imm(asm.R5, 0), asm.Mov.Imm32(regBest, noLeaf-math.MaxInt32-1))
+	begin := f.nextTree(p.cursor, regOne, f.nextTree(p.cursor, regTwo, head))
+	if f.target != Linux {
+		begin = f.straight(begin, asm.Mov.Imm(asm.R5, 0))
+	}
+	return f.straight(begin, asm.Mov.Imm32(regBest, noLeaf-math.MaxInt32-1))
 }
 
 // minimumOf sets dst to the smaller of it and src, in numbers of 32 bits, without a jump.
@@ -111,7 +157,7 @@ func (f *function) nextTree(cursor int16, ref asm.Register, next blockID) blockI
 
 // step goes from a node to its kid: the one whose index is how many of the node's
 // numbers the value is above. There is no jump that a processor could guess wrongly.
-func (f *function) step(ref asm.Register, next blockID) blockID {
+func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
 	code := asm.Instructions{
 		asm.Mov.Reg(asm.R1, ref),
 		asm.And.Imm(asm.R1, refPlaceMask),
@@ -119,8 +165,8 @@ func (f *function) step(ref asm.Register, next blockID) blockID {
 		asm.Mov.Reg(asm.R2, ref),
 		asm.And.Imm(asm.R2, refSlotMask),
 		asm.LSh.Imm(asm.R2, 2),
-		asm.Add.Reg(asm.R2, regStack),
-		asm.LoadMem(asm.R2, asm.R2, stackSlots, asm.Word),
+		asm.Add.Reg(asm.R2, p.slots),
+		asm.LoadMem(asm.R2, asm.R2, p.at, asm.Word),
 	}
 	for k := range int16(tableKids - 1) {
 		to := asm.R4

@@ -17,6 +17,8 @@ type Event struct {
 	Answer  lang.Verdict     // what the hook was told; differs in audit mode
 	Request compiler.Request // the connection; network context unknown where it was not read
 	Process uint32           // process id
+
+	Generation uint8 // of an engine's table, its lowest bits; 0 of another program
 }
 
 // EventSize is the length in bytes of an event in the ring buffer.
@@ -30,7 +32,7 @@ const (
 	eventVerdict       = 8  // u8
 	eventAnswer        = 9  // u8
 	eventProtocol      = 10 // u8
-	eventPad           = 11 // u8, zero
+	eventGeneration    = 11 // u8
 	eventRemotePort    = 12 // u16
 	eventLocalPort     = 14 // u16
 	eventRemote        = 16
@@ -70,6 +72,7 @@ func DecodeEvent(b []byte) (Event, error) {
 			Protocol:      b[eventProtocol],
 			Compartment:   u32(b[eventCompartment:]),
 		},
-		Process: uint32(u64(b[eventProcess:]) >> 32),
+		Process:    uint32(u64(b[eventProcess:]) >> 32),
+		Generation: b[eventGeneration],
 	}, nil
 }

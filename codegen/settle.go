@@ -87,7 +87,11 @@ func (f *function) event(next blockID) blockID {
 	default:
 		b.code = append(b.code, asm.StoreMem(regStack, stackEvent+eventAnswer, asm.R1, asm.Byte))
 	}
-	b.storeImm(eventPad, asm.Byte, 0)
+	if f.table {
+		b.store(eventGeneration, asm.Byte, asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord), asm.LoadMem(asm.R1, asm.R1, headerGeneration, asm.Word))
+	} else {
+		b.storeImm(eventGeneration, asm.Byte, 0)
+	}
 	c := f.sees
 	for _, field := range []struct {
 		at   int16

@@ -317,9 +317,10 @@ func (t *Table) checksum() [32]byte {
 
 // TableLoading is what a table is told when it is loaded.
 type TableLoading struct {
-	Generation uint32   // counts the policies that the engine was given for the hook
-	Network    uint64   // cookie of the namespace that the interfaces are in
-	Interfaces []uint32 // ifindex by TableDescription.Interfaces; 0 for one that is not there
+	Generation uint32          // counts the policies that the engine was given for the hook
+	Network    uint64          // cookie of the namespace that the interfaces are in
+	Interfaces []uint32        // ifindex by TableDescription.Interfaces; 0 for one that is not there
+	Sets       []TableSetTable // instead of the table's own
 }
 
 // TablePart is what stands at a place of the value of the engine's map. All other bytes are
@@ -361,6 +362,11 @@ func TableGeneration(value []byte) uint32 {
 		return 0
 	}
 	return binary.LittleEndian.Uint32(value[headerGeneration:])
+}
+
+// NamesInterfaces reports whether the description has interfaces.
+func (t *Table) NamesInterfaces() bool {
+	return binary.LittleEndian.Uint32(t.image[headerInterfaces:]) > 0
 }
 
 // TableIfindexAt is the place of the ifindex of an interface in the value.

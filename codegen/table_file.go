@@ -219,14 +219,14 @@ func ParseTableValue(value []byte) (t *Table, counters []uint64, err error) {
 			clear(t.image[f[0]:][:f[1]])
 		}
 	}
-	return t, TableCounts(value, t.RuleCount()), nil
+	return t, TableCounts(value[TableCounters:], t.RuleCount()), nil
 }
 
-// TableCounts are the decisions by rule in the value of an engine's map.
-func TableCounts(value []byte, rules int) []uint64 {
-	counters := make([]uint64, rules)
-	for i := range counters {
-		counters[i] = binary.LittleEndian.Uint64(value[TableCounters+8*i:])
+// TableCounts are the decisions by rule in what stands at TableCounters of a value.
+func TableCounts(counters []byte, rules int) []uint64 {
+	counts := make([]uint64, min(rules, len(counters)/8))
+	for i := range counts {
+		counts[i] = binary.LittleEndian.Uint64(counters[8*i:])
 	}
-	return counters
+	return counts
 }

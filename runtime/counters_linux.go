@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"maps"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
@@ -11,35 +12,42 @@ import (
 
 // carryCounters notes the decisions of the program before the present one, which
 // has long come to rest, and keeps the present one's counters for the next time.
-func (k *Kernel) carryCounters(next *loaded) {
-	carried := map[string]uint64{}
-	for id, n := range k.pinned.Carried {
-		carried[id] = n
-	}
-	add := func(rules []codegen.Rule, m *ebpf.Map) {
-		for i, n := range decisions(m, len(rules)) {
-			carried[rules[i].ID] += n
-		}
-	}
+func (k *Kernel) carryCounters(next *loaded, t *codegen.Table) {
 	if k.before != nil {
-		add(k.beforeIDs, k.before)
+		k.pinned.carry(k.beforeIDs, decisions(k.before, len(k.beforeIDs)))
 		_ = k.before.Close()
 		k.before = nil
 	}
-	k.pinned.Carried = carried
 	if k.now != nil {
-		if m := k.now.Maps[codegen.CountersMap]; m != nil {
-			if kept, err := m.Clone(); err == nil {
-				k.before, k.beforeIDs = kept, k.now.program.Rules
-			}
+		k.before, k.beforeIDs = k.now.counters(), k.pinned.Rules
+	}
+	starts := map[string]string{}
+	if t != nil {
+		starts = tableStarts(t, next.program.Sets)
+	} else {
+		for i, s := range next.program.Sets {
+			starts[s.Name] = setStart(next.program, i)
 		}
 	}
-	k.pinned.Policy, k.pinned.Rules, k.pinned.Sets = next.program.Policy, next.program.Rules, next.program.Sets
-	k.pinned.Starts = map[string]string{}
-	for i, s := range next.program.Sets {
-		k.pinned.Starts[s.Name] = setStart(next.program, i)
+	k.pinned.describe(next.program.Policy, next.program.Rules, next.program.Sets, starts)
+}
+
+// carry adds decisions to those that are kept by rule id.
+func (p *pinnedProgram) carry(rules []codegen.Rule, counts []uint64) {
+	carried := maps.Clone(p.Carried)
+	if carried == nil {
+		carried = map[string]uint64{}
 	}
-	k.pinned.Generation++
+	for i, n := range counts {
+		carried[rules[i].ID] += n
+	}
+	p.Carried = carried
+}
+
+// describe notes another policy, the next generation.
+func (p *pinnedProgram) describe(policy string, rules []codegen.Rule, sets []codegen.Set, starts map[string]string) {
+	p.Policy, p.Rules, p.Sets, p.Starts = policy, rules, sets, starts
+	p.Generation++
 }
 
 // Status says what is in force and what it has decided.
@@ -49,7 +57,12 @@ func (k *Kernel) Status() (*Status, error) {
 	if k.closed {
 		return nil, ErrClosed
 	}
-	s := newStatus(&k.pinned, k.now.Maps[codegen.CountersMap])
+	k.noticeTable()
+	counters := k.now.counters()
+	if counters != nil {
+		defer counters.Close()
+	}
+	s := newStatus(&k.pinned, counters)
 	if k.before != nil {
 		before := map[string]uint64{}
 		for i, n := range decisions(k.before, len(k.beforeIDs)) {

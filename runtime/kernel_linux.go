@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -32,8 +33,12 @@ type Kernel struct {
 	kept      map[string]*ebpf.Map // maps that outlive programs: of keptMaps
 	links     map[string]link.Link
 	state     codegen.State
-	follow    *follower
-	closed    bool
+	bound     []uint32 // ifindexes of the policy's interfaces
+	// generation of the engine's table, as pinned describes it; another process may
+	// have loaded a later one.
+	generation uint32
+	follow     *follower
+	closed     bool
 }
 
 // stageOrder is the order in which stages are attached and updated: the one that
@@ -70,7 +75,7 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		k.state.Flags |= codegen.StateNoConnectStage
 	}
 	first := k.kept[codegen.SocketsMap] == nil
-	if err := k.Update(program); err != nil {
+	if err := k.replace(program, opts.Table); err != nil {
 		_ = k.Close()
 		return nil, err
 	}
@@ -87,12 +92,17 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 	return k, nil
 }
 
-// Update replaces the program by another, stage by stage: each connection and
-// packet is judged by the old or by the new one. When it fails the old program is
-// in force.
+// Update replaces the program by another of form code, stage by stage: each
+// connection and packet is judged by the old or by the new one. When it fails the
+// old program is in force.
 func (k *Kernel) Update(program *codegen.Program) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.replace(program, nil)
+}
+
+// replace is Update for any program; a table is the policy of an engine.
+func (k *Kernel) replace(program *codegen.Program, t *codegen.Table) error {
 	if k.closed {
 		return ErrClosed
 	}
@@ -101,25 +111,12 @@ func (k *Kernel) Update(program *codegen.Program) error {
 		return err
 	}
 	defer unlock()
-	next, err := k.load(program)
+	k.noticeTable()
+	next, state, err := k.prepare(program, t)
 	if err != nil {
 		return err
 	}
-	state := k.state
-	if state.Interfaces, err = findInterfaces(program.Interfaces); err != nil {
-		k.problem(err)
-	}
-	err = next.setState(&state)
-	if m := next.Maps[codegen.DevicesMap]; err == nil && m != nil {
-		_, err = k.refreshDevices(m)
-	}
-	if err == nil {
-		err = k.keepSets(next)
-	}
-	if err == nil {
-		err = k.attach(next)
-	}
-	if err != nil {
+	if err := k.attach(next); err != nil {
 		next.close()
 		return err
 	}
@@ -130,15 +127,53 @@ func (k *Kernel) Update(program *codegen.Program) error {
 			}
 		}
 	}
-	k.carryCounters(next)
+	k.carryCounters(next, t)
 	if k.now != nil {
 		k.now.close()
 	}
-	k.now, k.state = next, state
+	k.now, k.state, k.generation = next, state, next.generation()
 	if k.opts.Pin != "" {
 		return k.pin()
 	}
 	return nil
+}
+
+// prepare loads a program with all that it needs to judge.
+func (k *Kernel) prepare(program *codegen.Program, t *codegen.Table) (*loaded, codegen.State, error) {
+	state := k.state
+	var err error
+	if t != nil {
+		if program, err = describedBy(program, t); err != nil {
+			return nil, state, err
+		}
+	}
+	next, err := k.load(program)
+	if err != nil {
+		return nil, state, err
+	}
+	switch {
+	case next.engine() != (t != nil):
+		err = errNoEngine
+	case t != nil:
+		state.Interfaces = nil
+		err = k.putTable(next, t, program.Sets)
+	default:
+		if state.Interfaces, err = findInterfaces(program.Interfaces); err != nil {
+			k.problem(err)
+		}
+		k.bound = state.Interfaces
+		err = k.keepSets(next)
+	}
+	if err == nil {
+		err = next.setState(&state)
+	}
+	if m := next.Maps[codegen.DevicesMap]; err == nil && m != nil {
+		_, err = k.refreshDevices(m)
+	}
+	if err != nil {
+		next.close()
+	}
+	return next, state, err
 }
 
 // load puts a program into the kernel.
@@ -262,17 +297,18 @@ func (k *Kernel) refreshInterfaces() error {
 	if k.closed {
 		return nil
 	}
-	found, err := findInterfaces(k.now.program.Interfaces)
 	changed := false
+	var err error
 	if m := k.now.Maps[codegen.DevicesMap]; m != nil {
-		var failed error
-		changed, failed = k.refreshDevices(m)
-		err = errors.Join(err, failed)
+		changed, err = k.refreshDevices(m)
 	}
-	for i := range found {
-		changed = changed || found[i] != k.state.Interfaces[i]
+	if k.now.generation() != k.generation {
+		k.noticeTable()
+		k.bound = nil
 	}
-	if !changed {
+	found, failed := findInterfaces(k.now.current().Interfaces)
+	err = errors.Join(err, failed)
+	if !changed && slices.Equal(found, k.bound) {
 		return err
 	}
 	unlock, locked := lockPins(k.opts.Pin)
@@ -283,8 +319,13 @@ func (k *Kernel) refreshInterfaces() error {
 	// The new interfaces first: a decision by the old ones must not be remembered
 	// under the new generation.
 	k.takeGeneration()
-	k.state.Interfaces = found
-	err = errors.Join(err, k.now.setState(&k.state))
+	k.bound = found
+	if k.now.engine() {
+		err = errors.Join(err, k.now.bindTable(found))
+	} else {
+		k.state.Interfaces = found
+		err = errors.Join(err, k.now.setState(&k.state))
+	}
 	k.state.Generation++
 	return errors.Join(err, k.now.setState(&k.state))
 }

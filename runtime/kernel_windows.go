@@ -116,7 +116,7 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	}
 	if value, err := before.LookupBytes(uint32(0)); err == nil && len(value) == codegen.TableValueSize {
 		rules := k.shown.Load().Rules
-		k.carry(rules, codegen.TableCounts(value, len(rules)))
+		k.carry(rules, codegen.TableCounts(value[codegen.TableCounters:], len(rules)))
 	}
 	k.opts.Table = t
 	k.shown.Store(next)
@@ -127,6 +127,9 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 func (k *Kernel) tables(l *loaded) TableMaps {
 	return KernelTables(l.Maps[codegen.TableMap], l.Maps[codegen.SetsMap], codegen.Windows)
 }
+
+// meaning is of no use where Kernel.shown tells what events mean.
+func (*loaded) meaning() func(uint8) *codegen.Program { return nil }
 
 func (k *Kernel) carry(rules []codegen.Rule, counts []uint64) {
 	for i, r := range rules {

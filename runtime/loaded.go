@@ -19,11 +19,16 @@ type loaded struct {
 	*ebpf.Collection
 	events *ringbuf.Reader // nil where there are none
 	done   chan struct{}   // closed when the last event has been read
+
+	// means tells what the events of a generation of an engine's tables mean; nil for
+	// other programs.
+	means func(generation uint8) *codegen.Program
 }
 
 // newLoaded takes the collection over, unless it fails, and starts to read events.
 func newLoaded(program *codegen.Program, collection *ebpf.Collection, opts *KernelOptions) (*loaded, error) {
 	l := &loaded{program: program, Collection: collection, done: make(chan struct{})}
+	l.means = l.meaning()
 	events := collection.Maps[codegen.EventsMap]
 	if events == nil || opts.Event == nil {
 		close(l.done)
@@ -51,7 +56,13 @@ func (l *loaded) readEvents(opts *KernelOptions) {
 		}
 		switch {
 		case err == nil:
-			opts.Event(l.program, &event)
+			program := l.program
+			if l.means != nil {
+				program = l.means(event.Generation)
+			}
+			if max(event.Rule, event.Audit) < len(program.Rules) {
+				opts.Event(program, &event)
+			}
 		case opts.Problem != nil:
 			opts.Problem(fmt.Errorf("events: %w", err))
 		}
@@ -79,10 +90,19 @@ func describedBy(engine *codegen.Program, t *codegen.Table) (*codegen.Program, e
 	return &p, nil
 }
 
-// decisions reads counters by rule index.
+// decisions reads counters by rule index, or those in an engine's table.
 func decisions(m *ebpf.Map, rules int) []uint64 {
 	counts := make([]uint64, rules)
 	if m == nil {
+		return counts
+	}
+	if m.ValueSize() == codegen.TableValueSize {
+		values := make([]byte, 8*rules)
+		if memory, err := m.Memory(); err == nil {
+			if _, err := memory.ReadAt(values, codegen.TableCounters); err == nil {
+				copy(counts, codegen.TableCounts(values, rules))
+			}
+		}
 		return counts
 	}
 	var each []uint64

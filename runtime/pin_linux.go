@@ -89,7 +89,8 @@ func readPinned(dir string) (*pinnedProgram, *ebpf.Map, error) {
 	if err := json.Unmarshal(bytes.TrimRight(text, "\x00"), p); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, programMap), err)
 	}
-	counters, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.CountersMap), &ebpf.LoadPinOptions{ReadOnly: true})
+	// Not for reading only: those of an engine could not be mapped into memory.
+	counters, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.CountersMap), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil, nil
 	}
@@ -106,7 +107,29 @@ func (k *Kernel) pin() error {
 			return fmt.Errorf("%w: pinning %s: %w", ErrKernel, stage, err)
 		}
 	}
-	text, err := json.Marshal(&k.pinned)
+	counters := k.now.counters()
+	if counters != nil {
+		defer counters.Close()
+	}
+	for name, m := range map[string]*ebpf.Map{
+		codegen.CountersMap: counters,
+		codegen.StateMap:    k.now.Maps[codegen.StateMap],
+		codegen.TableMap:    k.now.Maps[codegen.TableMap],
+		codegen.SetsMap:     k.now.Maps[codegen.SetsMap],
+		codegen.SocketsMap:  k.kept[codegen.SocketsMap],
+		codegen.PeersMap:    k.kept[codegen.PeersMap],
+		codegen.DevicesMap:  k.kept[codegen.DevicesMap],
+	} {
+		if err := pinAt(k.pinPath(name), m); err != nil {
+			return err
+		}
+	}
+	return k.pinned.pinIn(k.opts.Pin)
+}
+
+// pinIn pins a map with the description.
+func (p *pinnedProgram) pinIn(dir string) error {
+	text, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
@@ -118,34 +141,24 @@ func (k *Kernel) pin() error {
 		return err
 	}
 	defer program.Close()
-	for name, m := range map[string]*ebpf.Map{
-		programMap:          program,
-		codegen.CountersMap: k.now.Maps[codegen.CountersMap],
-		codegen.StateMap:    k.now.Maps[codegen.StateMap],
-		codegen.SetsMap:     k.now.Maps[codegen.SetsMap],
-		codegen.SocketsMap:  k.kept[codegen.SocketsMap],
-		codegen.PeersMap:    k.kept[codegen.PeersMap],
-		codegen.DevicesMap:  k.kept[codegen.DevicesMap],
-	} {
-		if err := k.pinMap(name, m); err != nil {
-			return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, name, err)
-		}
-	}
-	return nil
+	return pinAt(filepath.Join(dir, programMap), program)
 }
 
-// pinMap puts a map in the place of the one of that name.
-func (k *Kernel) pinMap(name string, m *ebpf.Map) error {
-	if err := os.Remove(k.pinPath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// pinAt puts a map in the place of the one at a path; nil is none.
+func pinAt(path string, m *ebpf.Map) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if m == nil {
 		return nil // the policy has no such map
 	}
 	copied, err := m.Clone() // a map knows one place where it is pinned
-	if err != nil {
-		return err
+	if err == nil {
+		defer copied.Close()
+		err = copied.Pin(path)
 	}
-	defer copied.Close()
-	return copied.Pin(k.pinPath(name))
+	if err != nil {
+		return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, path, err)
+	}
+	return nil
 }

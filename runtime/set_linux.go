@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -32,7 +33,15 @@ func (k *Kernel) ChangeSet(name string, change compiler.SetChange, literals []st
 		return err
 	}
 	defer unlock()
-	return changeSet(k.now.program.Sets, k.now.Maps[codegen.SetsMap], k.now.Maps[codegen.StateMap], name, change, literals)
+	return changeSet(k.now.current().Sets, k.now.Maps[codegen.SetsMap], k.now.setBase(), k.now.Maps[codegen.StateMap], name, change, literals)
+}
+
+// setBase is the key of the first set of the policy in force.
+func (l *loaded) setBase() uint32 {
+	if !l.engine() {
+		return 0
+	}
+	return codegen.TableSetBase(compiler.Connect, l.generation())
 }
 
 // ChangePinnedSet changes a dynamic set of the program that is pinned in a
@@ -63,10 +72,28 @@ func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []str
 		return err
 	}
 	defer state.Close()
-	return changeSet(pinned.Sets, sets, state, name, change, literals)
+	base, err := pinnedSetBase(dir)
+	if err != nil {
+		return err
+	}
+	return changeSet(pinned.Sets, sets, base, state, name, change, literals)
 }
 
-func changeSet(known []codegen.Set, sets, state *ebpf.Map, name string, change compiler.SetChange, literals []string) error {
+// pinnedSetBase is setBase of the program that is pinned in a directory.
+func pinnedSetBase(dir string) (uint32, error) {
+	tables, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.TableMap), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // form code
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer tables.Close()
+	generation, err := kernelTables{tables: tables}.Generation(compiler.Connect)
+	return codegen.TableSetBase(compiler.Connect, generation), err
+}
+
+func changeSet(known []codegen.Set, sets *ebpf.Map, base uint32, state *ebpf.Map, name string, change compiler.SetChange, literals []string) error {
 	number, set, err := findSet(known, name)
 	if err != nil {
 		return err
@@ -76,7 +103,7 @@ func changeSet(known []codegen.Set, sets, state *ebpf.Map, name string, change c
 		return err
 	}
 	for _, ipv6 := range codegen.SetFamilies(set.Field) {
-		key := codegen.SetKey(number, ipv6)
+		key := base + codegen.SetKey(number, ipv6)
 		var before []compiler.Range
 		if change != compiler.ReplaceSet {
 			if before, err = readKernelTable(sets, key, ipv6); err != nil {
@@ -114,19 +141,19 @@ func lockPins(dir string) (unlock func(), err error) {
 // keepSets gives the next program the sets of the one in force: those that start
 // with the same values in both policies, and so may have been changed since.
 func (k *Kernel) keepSets(next *loaded) error {
-	before, err := k.setsInForce()
+	before, base, err := k.setsInForce()
 	if err != nil || before == nil {
 		return err
 	}
 	defer before.Close()
 	for number, set := range next.program.Sets {
-		was, _, err := findSet(k.pinned.Sets, set.Name)
-		if err != nil || k.pinned.Sets[was] != set || k.pinned.Starts[set.Name] != setStart(next.program, number) {
+		was, ok := k.pinned.same(set, setStart(next.program, number))
+		if !ok {
 			continue
 		}
 		for _, ipv6 := range codegen.SetFamilies(set.Field) {
 			var id ebpf.MapID
-			if err := before.Lookup(codegen.SetKey(was, ipv6), &id); err != nil {
+			if err := before.Lookup(base+codegen.SetKey(was, ipv6), &id); err != nil {
 				return fmt.Errorf("set `%s`: %w", set.Name, err)
 			}
 			table, err := ebpf.NewMapFromID(id)
@@ -142,22 +169,34 @@ func (k *Kernel) keepSets(next *loaded) error {
 	return nil
 }
 
-// setsInForce is the map of sets of the program in force, nil for none.
-func (k *Kernel) setsInForce() (*ebpf.Map, error) {
+// same gives the number of a set that the policy has already, with the same start.
+func (p *pinnedProgram) same(set codegen.Set, start string) (was int, ok bool) {
+	was, known, err := findSet(p.Sets, set.Name)
+	return was, err == nil && known == set && p.Starts[set.Name] == start
+}
+
+// setsInForce is the map of sets of the program in force, nil for none, and the key of
+// the first one.
+func (k *Kernel) setsInForce() (*ebpf.Map, uint32, error) {
 	if k.now != nil {
 		if m := k.now.Maps[codegen.SetsMap]; m != nil {
-			return m.Clone()
+			copied, err := m.Clone()
+			return copied, k.now.setBase(), err
 		}
-		return nil, nil
+		return nil, 0, nil
 	}
 	if k.opts.Pin == "" {
-		return nil, nil
+		return nil, 0, nil
 	}
 	m, err := ebpf.LoadPinnedMap(k.pinPath(codegen.SetsMap), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, 0, nil
 	}
-	return m, err
+	if err != nil {
+		return nil, 0, err
+	}
+	base, err := pinnedSetBase(k.opts.Pin)
+	return m, base, err
 }
 
 // setStart tells the values that a set starts with in a policy from others.
@@ -180,8 +219,36 @@ func setStart(program *codegen.Program, number int) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
+// tableStarts is setStart for the sets of a table, by name.
+func tableStarts(t *codegen.Table, sets []codegen.Set) map[string]string {
+	hashes := make([]hash.Hash, len(sets))
+	for i := range hashes {
+		hashes[i] = sha256.New()
+	}
+	for _, table := range t.SetTables {
+		if number := int(table.Key / 2); number < len(sets) {
+			hashes[number].Write(table.Blocks)
+		}
+	}
+	starts := map[string]string{}
+	for i, s := range sets {
+		starts[s.Name] = hex.EncodeToString(hashes[i].Sum(nil))
+	}
+	return starts
+}
+
 // readKernelTable gives what the table at a key holds; no table holds nothing.
 func readKernelTable(sets *ebpf.Map, key uint32, ipv6 bool) ([]compiler.Range, error) {
+	blocks, err := readBlocks(sets, key)
+	if blocks == nil {
+		return nil, err
+	}
+	_, ranges, err := codegen.TableRanges(blocks, ipv6)
+	return ranges, err
+}
+
+// readBlocks gives the blocks of the table at a key; nil for none.
+func readBlocks(sets *ebpf.Map, key uint32) ([]byte, error) {
 	var id uint32
 	err := sets.Lookup(key, &id)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -200,11 +267,8 @@ func readKernelTable(sets *ebpf.Map, key uint32, ipv6 bool) ([]compiler.Range, e
 		return nil, err
 	}
 	blocks := make([]byte, int(table.MaxEntries())*int(table.ValueSize()))
-	if _, err := memory.ReadAt(blocks, 0); err != nil {
-		return nil, err
-	}
-	_, ranges, err := codegen.TableRanges(blocks, ipv6)
-	return ranges, err
+	_, err = memory.ReadAt(blocks, 0)
+	return blocks, err
 }
 
 // putKernelTable makes a table and then puts it in the place of the one at a key. The

@@ -41,7 +41,11 @@ func LoadTable(maps TableMaps, t *codegen.Table, with codegen.TableLoading) erro
 	// The sets of the policy before the old one make room: decisions that still use
 	// the old one must find its sets.
 	with.Generation = old + 1
-	if err := maps.PutSets(codegen.TableSetBase(t.Hook, with.Generation), t.SetTables); err != nil {
+	sets := with.Sets
+	if sets == nil {
+		sets = t.SetTables
+	}
+	if err := maps.PutSets(codegen.TableSetBase(t.Hook, with.Generation), sets); err != nil {
 		return fmt.Errorf("dynamic sets: %w", err)
 	}
 	return maps.Switch(t.Hook, t.Parts(&with))

@@ -17,7 +17,7 @@ func Unpin(dir string) error {
 		return err
 	}
 	var problems []error
-	for _, name := range slices.Concat(stageOrder, []string{programMap, codegen.CountersMap, codegen.StateMap, codegen.SetsMap, codegen.SocketsMap, codegen.PeersMap, codegen.DevicesMap}) {
+	for _, name := range slices.Concat(stageOrder, []string{programMap, codegen.CountersMap, codegen.StateMap, codegen.TableMap, codegen.SetsMap, codegen.SocketsMap, codegen.PeersMap, codegen.DevicesMap}) {
 		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, err)
 		}

@@ -43,7 +43,7 @@ func TestTableInKernel(t *testing.T) {
 			counters := func() []uint64 {
 				value, err := maps.Table(p.Hook)
 				require.NoError(t, err)
-				return codegen.TableCounts(value, table.RuleCount())
+				return codegen.TableCounts(value[codegen.TableCounters:], table.RuleCount())
 			}
 			about, err := table.Description()
 			require.NoError(t, err)

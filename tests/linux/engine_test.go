@@ -146,31 +146,29 @@ func TestEgressAgrees(t *testing.T) {
 	if testing.Short() {
 		policies, requests = 10, 100
 	}
-	for seed := range uint64(policies) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 4))
-			p, k := randomPolicy(t, rng, seed)
-			random := gen.NewRequests(p)
-			egress := k.Function("egress")
-			before := counts(t, k)
-			for range requests {
-				r := random.Random(rng)
-				d := all[rng.IntN(len(all))]
-				if !completeRequest(&r, d) {
-					continue
-				}
-				require.NoError(t, k.Refresh()) // so that the decision counts
-				got, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
-				require.NoError(t, err)
-				want := p.Eval(&r)
-				require.Equal(t, want.Verdict != lang.Deny, got == 1, "%+v", r)
-				before = requireCounted(t, k, p, want, before)
-				cached, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
-				require.NoError(t, err)
-				require.Equal(t, got, cached, "cached: %+v", r)
+	inEachForm(t, policies, func(t *testing.T, seed uint64, attach attachAs) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		p, k := randomPolicy(t, rng, seed, attach)
+		random := gen.NewRequests(p)
+		egress := k.Function("egress")
+		before := counts(t, k)
+		for range requests {
+			r := random.Random(rng)
+			d := all[rng.IntN(len(all))]
+			if !completeRequest(&r, d) {
+				continue
 			}
-		})
-	}
+			require.NoError(t, k.Refresh()) // so that the decision counts
+			got, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+			require.NoError(t, err)
+			want := p.Eval(&r)
+			require.Equal(t, want.Verdict != lang.Deny, got == 1, "%+v", r)
+			before = requireCounted(t, k, p, want, before)
+			cached, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+			require.NoError(t, err)
+			require.Equal(t, got, cached, "cached: %+v", r)
+		}
+	})
 }
 
 // ownCgroup moves this process into a cgroup of its own, away from what sockets of
@@ -186,17 +184,28 @@ func ownCgroup(t *testing.T) string {
 	return path
 }
 
+// inEachForm runs a test of so many policies in form code, and of half of them in form
+// table.
+func inEachForm(t *testing.T, policies int, test func(t *testing.T, seed uint64, attach attachAs)) {
+	for form, attach := range forms {
+		t.Run(form, func(t *testing.T) {
+			for seed := range uint64(policies) {
+				if form == "code" || seed%2 == 0 {
+					t.Run(fmt.Sprint(seed), func(t *testing.T) { test(t, seed, attach) })
+				}
+			}
+		})
+	}
+}
+
 // randomPolicy puts a random policy in force.
-func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64) (*compiler.Policy, *runtime.Kernel) {
+func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64, attach attachAs) (*compiler.Policy, *runtime.Kernel) {
 	opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
 	for {
 		p := check(t, gen.Policy(rng, opts), &compiler.Options{BindAll: true})
 		if p.Hook == compiler.Connect {
-			k, err := runtime.AttachKernel(compile(t, p, codegen.Options{DeviceMap: seed%6 == 5, LeaveReplies: seed%6 == 4}),
-				&runtime.KernelOptions{Cgroup: ownCgroup(t), Problem: func(err error) { t.Log(err) }})
-			require.NoError(t, err)
-			t.Cleanup(func() { _ = k.Close() })
-			return p, k
+			program := codegen.Options{DeviceMap: seed%6 == 5, LeaveReplies: seed%6 == 4}
+			return p, attach(t, p, program, runtime.KernelOptions{Cgroup: ownCgroup(t)})
 		}
 	}
 }
@@ -222,40 +231,38 @@ func TestConnectAgrees(t *testing.T) {
 		policies, requests = 8, 20
 	}
 	early := 0
-	for seed := range uint64(policies) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(seed, 5))
-			p, k := randomPolicy(t, rng, seed)
-			random := gen.NewRequests(p)
-			for range requests {
-				r := random.Random(rng)
-				r.Protocol = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}[rng.IntN(2)]
-				if !completeRequest(&r, device{1, 24, 0}) || !reachable(r.Remote) || !reachable(r.Local) {
-					continue
-				}
-				require.NoError(t, k.Refresh())
-				before := counts(t, k)
-				want := p.Eval(&r)
-				err := open(t, &r)
-				if errors.Is(err, errSkip) {
-					continue
-				}
-				require.Equal(t, want.Verdict == lang.Deny, errors.Is(err, unix.EPERM) || errors.Is(err, unix.EHOSTUNREACH), "%+v: %v", r, err)
-				after := counts(t, k)
-				if errors.Is(err, errEarly) {
-					// The rule is the first that could be the one.
-					early++
-					require.NotEqual(t, before, after)
-					continue
-				}
-				before[p.RuleID(want.Rule)]++
-				if want.Audit >= 0 {
-					before[p.RuleID(want.Audit)]++
-				}
-				require.Equal(t, before, after, "%+v", r)
+	inEachForm(t, policies, func(t *testing.T, seed uint64, attach attachAs) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		p, k := randomPolicy(t, rng, seed, attach)
+		random := gen.NewRequests(p)
+		for range requests {
+			r := random.Random(rng)
+			r.Protocol = []uint8{unix.IPPROTO_TCP, unix.IPPROTO_UDP}[rng.IntN(2)]
+			if !completeRequest(&r, device{1, 24, 0}) || !reachable(r.Remote) || !reachable(r.Local) {
+				continue
 			}
-		})
-	}
+			require.NoError(t, k.Refresh())
+			before := counts(t, k)
+			want := p.Eval(&r)
+			err := open(t, &r)
+			if errors.Is(err, errSkip) {
+				continue
+			}
+			require.Equal(t, want.Verdict == lang.Deny, errors.Is(err, unix.EPERM) || errors.Is(err, unix.EHOSTUNREACH), "%+v: %v", r, err)
+			after := counts(t, k)
+			if errors.Is(err, errEarly) {
+				// The rule is the first that could be the one.
+				early++
+				require.NotEqual(t, before, after)
+				continue
+			}
+			before[p.RuleID(want.Rule)]++
+			if want.Audit >= 0 {
+				before[p.RuleID(want.Audit)]++
+			}
+			require.Equal(t, before, after, "%+v", r)
+		}
+	})
 	t.Logf("%d denied before route selection", early)
 }
 

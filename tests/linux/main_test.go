@@ -159,16 +159,51 @@ func attach(t testing.TB, text string, opts runtime.KernelOptions) *runtime.Kern
 }
 
 func attachPolicy(t testing.TB, p *compiler.Policy, opts runtime.KernelOptions) *runtime.Kernel {
+	return attachCode(t, p, codegen.Options{}, opts)
+}
+
+func attachCode(t testing.TB, p *compiler.Policy, form codegen.Options, opts runtime.KernelOptions) *runtime.Kernel {
+	return attachProgram(t, compile(t, p, form), opts)
+}
+
+// attachTable puts a policy in force by its table until the test ends.
+func attachTable(t testing.TB, p *compiler.Policy, opts runtime.KernelOptions) *runtime.Kernel {
+	engine, err := codegen.GenerateEngine(codegen.Linux)
+	require.NoError(t, err)
+	opts.Table = table(t, p)
+	return attachProgram(t, engine, opts)
+}
+
+func attachProgram(t testing.TB, program *codegen.Program, opts runtime.KernelOptions) *runtime.Kernel {
 	if opts.Cgroup == "" {
 		opts.Cgroup = cgroup
 	}
 	if opts.Problem == nil {
 		opts.Problem = func(err error) { t.Log(err) }
 	}
-	k, err := runtime.AttachKernel(compile(t, p, codegen.Options{}), &opts)
+	k, err := runtime.AttachKernel(program, &opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = k.Close() })
 	return k
+}
+
+func table(t testing.TB, p *compiler.Policy) *codegen.Table {
+	d, err := compiler.Compile(p, &compiler.CompileOptions{FreeInterfaces: true})
+	require.NoError(t, err)
+	table, err := codegen.GenerateTable(d, &codegen.Options{Target: codegen.Linux}, codegen.Build{})
+	require.NoError(t, err)
+	return table
+}
+
+// attachAs is a way to put a policy in force. The options are those of form code.
+type attachAs func(testing.TB, *compiler.Policy, codegen.Options, runtime.KernelOptions) *runtime.Kernel
+
+// forms are the forms that a policy may have, which judge alike.
+var forms = map[string]attachAs{
+	"code": attachCode,
+	"table": func(t testing.TB, p *compiler.Policy, _ codegen.Options, opts runtime.KernelOptions) *runtime.Kernel {
+		return attachTable(t, p, opts)
+	},
 }
 
 // counts gives the decisions by rule id, without those that decided nothing.

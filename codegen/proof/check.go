@@ -16,7 +16,9 @@ import (
 type checker struct {
 	policy   *compiler.Policy
 	program  *codegen.Program
-	counters bool // the object counts decisions by rule
+	table    *table // what is compared, if it is no object
+	windows  bool   // it is for target windows
+	counters bool   // the object counts decisions by rule
 	deadline time.Time
 	maps     []mapInfo
 	result   *Result

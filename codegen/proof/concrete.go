@@ -111,7 +111,11 @@ func (c *checker) try(f *function, r compiler.Request, sets map[*compiler.Set][]
 	}
 	d := policy.Eval(&r)
 	want := c.expected(d.Rule, d.Audit)
-	got, err := c.execute(f, &r, contents, failed)
+	execute := c.execute
+	if c.table != nil {
+		execute = c.lookUp
+	}
+	got, err := execute(f, &r, contents, failed)
 	if err == nil && got == want {
 		return nil, nil
 	}

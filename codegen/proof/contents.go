@@ -23,6 +23,11 @@ func checkContents(s *compiler.Set, ipv6 bool, m *ebpf.MapSpec) error {
 		}
 		blocks = append(blocks, value...)
 	}
+	return checkBlocks(s, ipv6, blocks)
+}
+
+// checkBlocks compares the bytes of a table with a set.
+func checkBlocks(s *compiler.Set, ipv6 bool, blocks []byte) error {
 	field, got, err := codegen.TableRanges(blocks, ipv6)
 	if err != nil {
 		return err

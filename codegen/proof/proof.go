@@ -71,7 +71,7 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	c.program = program
+	c.program, c.windows = program, program.Target == codegen.Windows
 	if len(program.Sets) > len(p.Sets) {
 		c.policy = p.WithTables(compiler.DefaultTableRanges)
 	}
@@ -82,15 +82,16 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	if err != nil {
 		c.result.Status, c.result.Reason = Refuted, err.Error()
 	} else {
-		c.conclude(functions, budget)
+		c.conclude(functions, budget, func() error { return c.whole(functions) })
 	}
 	c.result.Duration = time.Since(began)
 	return c.result, nil
 }
 
-func (c *checker) conclude(functions []*function, budget time.Duration) {
+// conclude does a proof and says what came of it.
+func (c *checker) conclude(functions []*function, budget time.Duration, prove func() error) {
 	r := c.result
-	err := c.whole(functions)
+	err := prove()
 	var wrong *errWrong
 	var refused *refusal
 	switch {
@@ -109,7 +110,7 @@ func (c *checker) conclude(functions []*function, budget time.Duration) {
 	if refused != nil {
 		r.Status = Refused
 	}
-	if c.program.Target != codegen.Windows {
+	if !c.windows {
 		return
 	}
 	for _, f := range functions {

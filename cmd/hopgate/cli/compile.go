@@ -57,7 +57,7 @@ or for Graphviz; it needs no --bind.`,
 			return err
 		}
 		if form.value == "table" {
-			return c.compileTable(path, *output, emit.value == "asm", policy, opts)
+			return c.compileTable(path, *output, emit.value == "asm", policy, opts, proof.value, *verbose)
 		}
 		began := time.Now()
 		program, diagram, err := generate(policy, opts)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,18 @@ func (c *console) table(path string, bind bindings, opts *codegen.Options) (*cod
 		return nil, err
 	}
 	c.print(policy.Warnings)
-	return generateTable(policy, opts)
+	return c.trustedTable(policy, opts, "auto", false)
+}
+
+// trustedTable compiles a policy to a table and proves that it is the policy, as far as
+// the mode wants that.
+func (c *console) trustedTable(policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) (*codegen.Table, error) {
+	began := time.Now()
+	table, err := generateTable(policy, opts)
+	if err != nil {
+		return nil, err
+	}
+	return table, c.trustTable(policy, table, proof, time.Since(began), verbose)
 }
 
 func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
@@ -94,8 +106,8 @@ func generateEngine(target codegen.Target) (*codegen.Program, error) {
 }
 
 // compileTable writes the engine, and the policy beside it; or the engine's listing.
-func (c *console) compileTable(path, to string, listing bool, policy *compiler.Policy, opts *codegen.Options) error {
-	table, err := generateTable(policy, opts)
+func (c *console) compileTable(path, to string, listing bool, policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) error {
+	table, err := c.trustedTable(policy, opts, proof, verbose)
 	if err != nil {
 		return err
 	}

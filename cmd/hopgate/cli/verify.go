@@ -21,10 +21,11 @@ func (c *console) verifyCommand() *cobra.Command {
 		Short: "Check that a host will accept an object, and that it is a policy",
 		Long: `Verify checks an object by the rules of eBPF for Windows' verifier, whoever
 compiled it. With --policy it also proves that the object decides every connection
-as the policy does, and writes the same counters and events; no proof is a no.`,
+as the policy does, and writes the same counters and events; no proof is a no. A packed
+policy of form table (.hgp) is compared in the same way.`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return []string{"o"}, cobra.ShellCompDirectiveFilterFileExt
+			return []string{"o", "hgp"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 	}
 	bind := bindFlag(cmd)
@@ -35,19 +36,18 @@ as the policy does, and writes the same counters and events; no proof is a no.`,
 		if err != nil {
 			return err
 		}
-		program, err := codegen.ReadObject(path, object)
-		if err != nil {
-			return err
-		}
-		result, err := verifier.Verify(program)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		for _, f := range result.Functions {
-			fmt.Fprintf(c.out, "%s: verified, %d instructions\n", f.Section, f.Slots)
-		}
-		if *policyFile == "" {
-			return nil
+		var table *codegen.Table
+		switch {
+		case !codegen.IsPack(object):
+			if err := c.verify(path, object); err != nil || *policyFile == "" {
+				return err
+			}
+		case *policyFile == "":
+			return misuse{errors.New("a packed policy has no instructions to verify; give --policy FILE to compare it with")}
+		default:
+			if table, err = codegen.ReadPack(path, object); err != nil {
+				return err
+			}
 		}
 		policy, err := load(*policyFile, &compiler.Options{Bind: bind})
 		if err != nil {
@@ -56,8 +56,10 @@ as the policy does, and writes the same counters and events; no proof is a no.`,
 		if err := bind.check(policy); err != nil {
 			return err
 		}
-		found, err := proof.Check(policy, object, 0)
-		if err != nil {
+		var found *proof.Result
+		if table != nil {
+			found = proof.CheckTable(policy, table, 0)
+		} else if found, err = proof.Check(policy, object, 0); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		if found.Status != proof.Proved {
@@ -67,6 +69,22 @@ as the policy does, and writes the same counters and events; no proof is a no.`,
 		return nil
 	})
 	return cmd
+}
+
+// verify checks an object by the rules of eBPF for Windows.
+func (c *console) verify(path string, object []byte) error {
+	program, err := codegen.ReadObject(path, object)
+	if err != nil {
+		return err
+	}
+	result, err := verifier.Verify(program)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, f := range result.Functions {
+		fmt.Fprintf(c.out, "%s: verified, %d instructions\n", f.Section, f.Slots)
+	}
+	return nil
 }
 
 // leastProof is what a proof gets at least when it may take as long as the compile:
@@ -95,27 +113,49 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 	if _, err := verifier.Verify(read); err != nil {
 		return fmt.Errorf("the compiled object would be refused, which is a bug of hopgate: %w", err)
 	}
-	budget := max(took, leastProof)
-	switch mode {
-	case "off":
+	if mode == "off" {
 		return nil
-	case "require":
-		budget = 0
 	}
-	found, err := proof.Check(policy, object.Bytes(), budget)
+	found, err := proof.Check(policy, object.Bytes(), budget(mode, took))
 	if err != nil {
 		return err
 	}
 	program.Build.Proof = found.Status.String()
+	return c.conclude("object", found, mode, verbose)
+}
+
+// trustTable proves a table to be the policy, as trust does an object.
+func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode string, took time.Duration, verbose bool) error {
+	switch {
+	case mode == "off":
+		return nil
+	case table.Target == codegen.Windows:
+		return c.conclude("table", proof.CheckTable(policy, table, budget(mode, took)), mode, verbose)
+	case mode == "require":
+		return fmt.Errorf("tables for target %s cannot be proved; leave --proof require out", table.Target)
+	}
+	return nil
+}
+
+// budget is the time that a proof gets; 0 is all it needs.
+func budget(mode string, took time.Duration) time.Duration {
+	if mode == "require" {
+		return 0
+	}
+	return max(took, leastProof)
+}
+
+// conclude says what a proof of something compiled has found out.
+func (c *console) conclude(what string, found *proof.Result, mode string, verbose bool) error {
 	switch {
 	case found.Status == proof.Refuted:
-		return fmt.Errorf("the compiled object is not the policy, which is a bug of hopgate: %s", found)
+		return fmt.Errorf("the compiled %s is not the policy, which is a bug of hopgate: %s", what, found)
 	case found.Status == proof.Refused:
-		return fmt.Errorf("the compiled object cannot be compared with the policy, which is a bug of hopgate: %s", found)
+		return fmt.Errorf("the compiled %s cannot be compared with the policy, which is a bug of hopgate: %s", what, found)
 	case found.Status == proof.Proved && verbose:
 		fmt.Fprintf(c.err, "%s in %s\n", found, found.Duration.Round(time.Millisecond))
 	case found.Status == proof.Tested && mode == "require":
-		return errors.New("the compiled object could not be proved: " + found.String())
+		return fmt.Errorf("the compiled %s could not be proved: %s", what, found)
 	case found.Status == proof.Tested:
 		fmt.Fprintf(c.err, "hopgate: note: %s\n", strings.TrimSpace(found.String()))
 	}

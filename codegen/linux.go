@@ -278,16 +278,19 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 // flowDevice puts the device in r8 into the flow. An index may be used again, so that
 // what readState makes the generation from begins with what kinds of devices are told
 // apart by. It uses r9.
-func flowDevice() asm.Instructions {
+func (f *function) flowDevice() asm.Instructions {
 	const device, kind = asm.R8, asm.R9
-	code := append(readWord(kind, device, "rtnl_link_ops", "rtnl_link_ops", "kind"),
-		readWord(asm.R1, device, "dev.type", "device_type", "name")...)
+	code := asm.Instructions{asm.Mov.Imm(kind, 0)}
+	if f.asksNetwork() {
+		code = append(readAddress(kind, device, "net_device", "rtnl_link_ops"), asm.Mul.Imm(kind, goldenRatio))
+		code = append(code, readAddress(asm.R1, device, "net_device", "dev.type")...)
+		code = append(code,
+			asm.Add.Reg(kind, asm.R1),
+			asm.Mul.Imm(kind, goldenRatio),
+			loadMember(asm.R1, device, "net_device", "type"),
+			asm.Add.Reg(kind, asm.R1))
+	}
 	return append(code,
-		asm.Add.Reg(kind, asm.R1),
-		loadMember(asm.R1, device, "net_device", "type"),
-		asm.Add.Reg(kind, asm.R1),
-		asm.Mul.Imm(kind, -1640531527), // spreads the letters over the upper half
-		asm.RSh.Imm(kind, 32),
 		asm.StoreMem(regStack, stackFlow+flowGeneration, kind, asm.Word),
 		loadMember(asm.R1, device, "net_device", "ifindex"),
 		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),

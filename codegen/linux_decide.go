@@ -46,6 +46,12 @@ func (f *function) decisionName(g *compiler.Graph) string {
 	return name + "6"
 }
 
+// asksNetwork reports whether a decision tests the network context; that of a table
+// may.
+func (f *function) asksNetwork() bool {
+	return f.table || asksNetwork(&f.diagram.IPv4, flow) || asksNetwork(&f.diagram.IPv6, flow)
+}
+
 // asksNetwork reports whether a graph tests the network context.
 func asksNetwork(g *compiler.Graph, c connection) bool {
 	return slices.ContainsFunc(g.Nodes, func(n compiler.Node) bool { return n.Var.Interface == nil && c.fromContext(n.Var.Field) })

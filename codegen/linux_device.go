@@ -152,6 +152,19 @@ func readWord(dst, device asm.Register, member, structure, name string) asm.Inst
 	}
 }
 
+// readAddress reads a pointer as a number.
+func readAddress(dst, src asm.Register, structure, member string) asm.Instructions {
+	r := kernelReference{structure, member, coreByteOffset}
+	_, i := r.find()
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, src),
+		withKernelReference(asm.Add.Imm(asm.R1, int32(localSlot*i)), r),
+		loadTypeID(asm.R2, "timespec64"),
+		callKernel("bpf_rdonly_cast"),
+		asm.LoadMem(dst, asm.R0, 0, asm.DWord),
+	}
+}
+
 // classify walks deviceKinds with the hardware type in r2, the first letters of the
 // link's kind in r8 and of the device's type in r9. It leaves the types in r4 and
 // r5.

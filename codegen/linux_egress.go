@@ -19,17 +19,40 @@ func (f *function) egress() blockID {
 	answer := f.branch(asm.JEq, asm.R7, 0, denied, pass)
 	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), f.told(asm.R7)...)
 
-	judge := f.ifOutbound(f.decide(), pass)
+	judge := f.ifOutbound(f.decide(), pass, drop)
 	known := f.lookCache(pass, denied, judge)
 	parse := f.parse(f.straight(f.readState(known), f.packetDevice()...), drop)
-	raw := f.ifKernels(parse, pass)
-	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, raw, parse,
-		asm.StoreMem(regStack, stackSocket, asm.R0, asm.DWord),
-		asm.Mov.Reg(asm.R7, asm.R0),
-		asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word))
-	full := f.branch(asm.JEq, asm.R0, 0, drop, kind, asm.FnSkFullsock.Call())
-	return f.branch(asm.JEq, asm.R1, 0, drop, full,
-		append(f.start(), asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))...)
+	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, f.ifKernels(parse, pass), parse, f.socketType())
+	if f.devices {
+		return f.straight(f.findSocket(kind, drop), f.start()...)
+	}
+	return f.branch(asm.JEq, asm.R7, 0, drop, kind, append(f.start(),
+		asm.Mov.Reg(asm.R1, regContext),
+		callKernel("bpf_cast_to_kern_ctx"),
+		loadMember(asm.R7, asm.R0, "sk_buff", "sk"))...)
+}
+
+// findSocket puts the packet's socket as programs are shown it into r7. It takes a
+// call, which most packets do without.
+func (f *function) findSocket(next, drop blockID) blockID {
+	full := f.branch(asm.JEq, asm.R0, 0, drop, f.straight(next, asm.Mov.Reg(asm.R7, asm.R0)), asm.FnSkFullsock.Call())
+	return f.branch(asm.JEq, asm.R1, 0, drop, full, asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))
+}
+
+// socketType and socketProtocol load from the socket in r7 into r1, before
+// findSocket has been there unless there is no other way.
+func (f *function) socketType() asm.Instruction {
+	if f.devices {
+		return asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word)
+	}
+	return loadMember(asm.R1, asm.R7, "sock", "sk_type")
+}
+
+func (f *function) socketProtocol() asm.Instruction {
+	if f.devices {
+		return asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)
+	}
+	return loadMember(asm.R1, asm.R7, "sock", "sk_protocol")
 }
 
 // packetDevice puts the device that the packet leaves by into the flow.
@@ -41,20 +64,16 @@ func (f *function) packetDevice() asm.Instructions {
 		asm.Mov.Reg(asm.R1, regContext),
 		callKernel("bpf_cast_to_kern_ctx"),
 		loadMember(asm.R8, asm.R0, "sk_buff", "dev"),
-	}, flowDevice()...)
+	}, f.flowDevice()...)
 }
 
 // ifKernels goes to pass for packets of the kernel's own raw sockets, which send
-// replies of ICMP, IGMP and the like.
+// replies of ICMP, IGMP and the like. r7 is the socket.
 func (f *function) ifKernels(next, pass blockID) blockID {
 	if f.devices {
 		return next // they cannot be told
 	}
-	kernels := f.branch(asm.JNE, asm.R1, 0, pass, next, loadBit(asm.R1, asm.R1, "sock", "sk_kern_sock")...)
-	return f.branch(asm.JEq, asm.R1, 0, next, kernels,
-		asm.Mov.Reg(asm.R1, regContext),
-		callKernel("bpf_cast_to_kern_ctx"),
-		loadMember(asm.R1, asm.R0, "sk_buff", "sk"))
+	return f.branch(asm.JNE, asm.R1, 0, pass, next, loadBit(asm.R1, asm.R7, "sock", "sk_kern_sock")...)
 }
 
 // dropPacket drops the packet. A SYN is reported to TCP as lost to congestion, so
@@ -63,9 +82,8 @@ func (f *function) ifKernels(next, pass blockID) blockID {
 func (f *function) dropPacket(drop blockID) blockID {
 	syn := f.straight(noBlock, asm.Mov.Imm(asm.R0, linuxDropAndTellTCP))
 	state := f.branch(asm.JEq, asm.R1, linuxSynSent, syn, drop, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
-	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, drop,
-		asm.LoadMem(asm.R7, regStack, stackSocket, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
+	socket := f.findSocket(f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, drop, asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)), drop)
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, socket, drop, asm.LoadMem(asm.R1, regStack, stackFlow+flowProtocol, asm.Word))
 }
 
 // parse reads the flow from the packet: what the socket says of itself need not be
@@ -74,35 +92,47 @@ func (f *function) parse(next, drop blockID) blockID {
 	// A packet that is not of the socket's protocol has been put into another, as
 	// by IPsec: where the inner one goes cannot be told.
 	same := f.add(block{
-		code: asm.Instructions{asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)},
+		code: asm.Instructions{f.socketProtocol()},
 		jump: jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R4}, taken: next, next: drop,
 	})
 	// Raw sockets send what they like; type 0 is the socket of a test run.
-	same = f.straight(f.oneOf(asm.R1, []int32{0, linuxSockRaw}, next, same), asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word))
+	same = f.straight(f.oneOf(asm.R1, []int32{0, linuxSockRaw}, next, same), f.socketType())
 
-	ports := func(at int16) blockID {
-		read := f.straight(same,
-			asm.LoadMem(asm.R1, asm.R8, at, asm.Word),
-			asm.StoreMem(regStack, stackFlow+flowLocalPort, asm.R1, asm.Word))
-		return f.longer(at+4, read, drop)
+	// What the cache compares at once is stored at once: the processor hands on
+	// only whole stores without waiting.
+	rest := asm.Instructions{
+		asm.Mov.Reg(asm.R2, asm.R4),
+		asm.LSh.Imm(asm.R2, 32),
+		asm.Or.Reg(asm.R1, asm.R2),
+		asm.StoreMem(regStack, stackFlow+flowLocalPort, asm.R1, asm.DWord),
 	}
-	none := f.straight(same, storeImm(stackFlow+flowLocalPort, 0, asm.Word))
+	ports := func(at int16) blockID {
+		return f.longer(at+4, f.straight(same, append(asm.Instructions{asm.LoadMem(asm.R1, asm.R8, at, asm.Word)}, rest...)...), drop)
+	}
+	none := f.straight(same, append(asm.Instructions{asm.Mov.Imm(asm.R1, 0)}, rest...)...)
 
 	// A later fragment has no ports.
 	fragment := f.branch(asm.JNE, asm.R1, 0, drop, ports(20),
 		asm.LoadMem(asm.R1, asm.R8, 6, asm.Half),
 		asm.And.Imm(asm.R1, 0xff1f)) // offset in network byte order
-	code := append(mappedPrefix(), append(
-		copyToFlow(flowRemote+12, asm.R8, 16, 4),
-		copyToFlow(flowLocal+12, asm.R8, 12, 4)...)...)
-	ipv4 := f.straight(f.oneOf(asm.R4, portProtocols, fragment, none), append(code,
-		asm.LoadMem(asm.R4, asm.R8, 9, asm.Byte),
-		asm.StoreMem(regStack, stackFlow+flowProtocol, asm.R4, asm.Word))...)
+	code := asm.Instructions{asm.LoadMem(asm.R4, asm.R8, 9, asm.Byte), asm.Mov.Imm32(asm.R2, -0x10000)} // 00 00 ff ff
+	for _, a := range []struct{ to, from int16 }{{flowRemote, 16}, {flowLocal, 12}} {
+		code = append(code,
+			storeImm(stackFlow+a.to, 0, asm.DWord),
+			asm.LoadMem(asm.R1, asm.R8, a.from, asm.Word),
+			asm.LSh.Imm(asm.R1, 32),
+			asm.Or.Reg(asm.R1, asm.R2),
+			asm.StoreMem(regStack, stackFlow+a.to+8, asm.R1, asm.DWord))
+	}
+	ipv4 := f.straight(f.oneOf(asm.R4, portProtocols, fragment, none), code...)
 
-	code = append(copyToFlow(flowRemote, asm.R8, 24, 16), copyToFlow(flowLocal, asm.R8, 8, 16)...)
-	ipv6 := f.straight(f.oneOf(asm.R4, extensionHeaders, drop, f.oneOf(asm.R4, portProtocols, ports(40), none)), append(code,
-		asm.LoadMem(asm.R4, asm.R8, 6, asm.Byte),
-		asm.StoreMem(regStack, stackFlow+flowProtocol, asm.R4, asm.Word))...)
+	code = asm.Instructions{asm.LoadMem(asm.R4, asm.R8, 6, asm.Byte)}
+	for _, a := range []struct{ to, from int16 }{{flowRemote, 24}, {flowRemote + 8, 32}, {flowLocal, 8}, {flowLocal + 8, 16}} {
+		code = append(code,
+			asm.LoadMem(asm.R1, asm.R8, a.from, asm.DWord),
+			asm.StoreMem(regStack, stackFlow+a.to, asm.R1, asm.DWord))
+	}
+	ipv6 := f.straight(f.oneOf(asm.R4, extensionHeaders, drop, f.oneOf(asm.R4, portProtocols, ports(40), none)), code...)
 	version := f.branch(asm.JEq, asm.R2, 6, f.longer(40, ipv6, drop), drop, asm.RSh.Imm(asm.R2, 4))
 	// A header longer than five words has options, which may hold a route.
 	version = f.branch(asm.JEq, asm.R2, 0x45, ipv4, version, asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte))
@@ -122,12 +152,15 @@ func (f *function) longer(bytes int16, next, drop blockID) blockID {
 // ifOutbound goes to pass for packets of connections that came from outside: of an
 // accepted socket, or a SYN-ACK, whose socket is the listener; for UDP by ifReply. r7
 // is the socket.
-func (f *function) ifOutbound(next, pass blockID) blockID {
+func (f *function) ifOutbound(next, pass, drop blockID) blockID {
 	direction := f.branch(asm.JEq, asm.R1, SocketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
 	accepted := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
 	state := f.branch(asm.JEq, asm.R1, linuxListen, pass, accepted, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
-	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, state, f.ifReply(next, pass), asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, f.findSocket(state, drop), f.ifReply(next, pass), f.socketProtocol())
 }
+
+// goldenRatio is 2^32 divided by the golden ratio: a factor that spreads bits.
+const goldenRatio = -1640531527
 
 // lookCache looks for an earlier decision on the flow. The entry may be written to
 // by whoever interrupts this program on its CPU, so that the sequence must be even
@@ -147,13 +180,20 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		asm.Mov.Reg(asm.R1, asm.R2),
 		asm.And.Imm(asm.R1, 1),
 	}
-	for at := int16(0); at < flowSize; at += 8 {
+	same := func(at int16, size asm.Size) {
 		compare = append(compare,
-			asm.LoadMem(asm.R3, regStack, stackFlow+at, asm.DWord),
-			asm.LoadMem(asm.R4, asm.R0, cacheFlow+at, asm.DWord),
+			asm.LoadMem(asm.R3, regStack, stackFlow+at, size),
+			asm.LoadMem(asm.R4, asm.R0, cacheFlow+at, size),
 			asm.Xor.Reg(asm.R3, asm.R4),
 			asm.Or.Reg(asm.R1, asm.R3))
 	}
+	for at := int16(0); at < flowSize; at += 8 {
+		if at != flowInterface {
+			same(at, asm.DWord)
+		}
+	}
+	same(flowInterface, asm.Word)
+	same(flowGeneration, asm.Word)
 	equal := f.branch(asm.JEq, asm.R1, 0, again, miss, compare...)
 	hash := asm.Instructions{
 		asm.LoadMem(asm.R1, regStack, stackFlow+flowRemote+12, asm.Word),
@@ -164,7 +204,7 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		asm.Xor.Reg32(asm.R1, asm.R2),
 		asm.LoadMem(asm.R2, regStack, stackFlow+flowLocalPort, asm.Word),
 		asm.Xor.Reg32(asm.R1, asm.R2),
-		asm.Mul.Imm32(asm.R1, -1640531527), // 2^32 divided by the golden ratio
+		asm.Mul.Imm32(asm.R1, goldenRatio),
 		asm.RSh.Imm32(asm.R1, 32-cacheBits),
 	}
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, equal, lookup(cacheMap, hash...)...)

@@ -207,7 +207,11 @@ func (v *verification) branch(at place, s *state, ins *asm.Instruction) error {
 	wide := ins.OpCode.Class() == asm.JumpClass
 	taken, passed := s.clone(), s
 	if a.kind != scalar || b.kind != scalar {
-		goes, stays, err := v.compareAddress(slot, taken, passed, op, a, &b, wide)
+		address := ins.Dst
+		if a.kind == scalar {
+			address = other
+		}
+		goes, stays, err := v.compareAddress(slot, taken, passed, op, address, a, &b, wide)
 		if err != nil {
 			return err
 		}
@@ -255,9 +259,9 @@ func restrict(s *state, a, b asm.Register, op int, x, y number, wide bool) bool 
 	return true
 }
 
-// compareAddress follows a comparison of an address: with null, or with another in
-// the same memory.
-func (v *verification) compareAddress(slot int, taken, passed *state, op int, a, b *value, wide bool) (goes, stays bool, err error) {
+// compareAddress follows a comparison of the address in r: with null, or with another
+// in the same memory.
+func (v *verification) compareAddress(slot int, taken, passed *state, op int, r asm.Register, a, b *value, wide bool) (goes, stays bool, err error) {
 	if a.kind == scalar {
 		a, b = b, a
 	}
@@ -269,6 +273,10 @@ func (v *verification) compareAddress(slot int, taken, passed *state, op int, a,
 			ifNull, ifNot := taken, passed
 			if op == notEqual {
 				ifNull, ifNot = passed, taken
+			}
+			if a.site < 0 { // of one lookup or another: nothing else is known to be of the same
+				ifNull.registers[r].null, ifNot.registers[r].null = isNull, notNull
+				return true, true, nil
 			}
 			ifNull.resolve(a.site, isNull)
 			ifNot.resolve(a.site, notNull)

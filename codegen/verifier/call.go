@@ -100,19 +100,15 @@ const innerMap = 1
 
 // forgetSite makes older results of a lookup in a loop unusable until checked.
 func (v *verification) forgetSite(s *state, site int32) {
-	for r := 1; r < 10; r++ {
-		if x := &s.registers[r]; x.kind >= mapped && x.null == maybeNull && x.site == site {
+	forget := func(x *value) {
+		if x.kind >= mapped && x.null == maybeNull && x.site == site {
 			*x = value{kind: mixed}
 		}
 	}
-	for _, f := range s.frames {
-		for at, c := range f.cells {
-			if c.v.kind >= mapped && c.v.null == maybeNull && c.v.site == site {
-				c.v = value{kind: mixed}
-				f.cells[at] = c
-			}
-		}
+	for r := 1; r < 10; r++ {
+		forget(&s.registers[r])
 	}
+	s.kept(forget)
 }
 
 // length is the size argument that follows a memory argument.
@@ -150,6 +146,9 @@ func (v *verification) memory(slot int, s *state, helper string, r asm.Register,
 		if !f.isWritten(from, to+int64(length.max)) {
 			return v.problem(slot, s, "%s reads bytes of the stack, %d to %d from r10, that are not written on every path",
 				helper, from-stackSize, to+int64(length.max)-1-stackSize)
+		}
+		if f.addresses(from, to+int64(length.max)) {
+			return v.problem(slot, s, "%s would show an address to others", helper)
 		}
 		return nil
 	}

@@ -241,13 +241,19 @@ func (s *state) resolve(site int32, n null) {
 	for r := range s.registers {
 		fix(&s.registers[r])
 	}
+	s.kept(fix)
+}
+
+// kept changes the values that frames keep: in cells of the stack, and of their callers'
+// registers.
+func (s *state) kept(change func(v *value)) {
 	for _, f := range s.frames {
 		for at, c := range f.cells {
-			fix(&c.v)
+			change(&c.v)
 			f.cells[at] = c
 		}
 		for i := range f.saved {
-			fix(&f.saved[i])
+			change(&f.saved[i])
 		}
 	}
 }

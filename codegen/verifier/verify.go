@@ -308,6 +308,11 @@ func (v *verification) exit(at place, s *state) error {
 		if r0 := &s.registers[0]; r0.kind == stack && r0.id > depth {
 			return v.problem(slot, s, "returns an address of its own stack")
 		}
+		s.kept(func(x *value) {
+			if x.kind == stack && x.id > depth { // what it points to is gone
+				*x = value{kind: mixed}
+			}
+		})
 		return v.goOn(caller, s, caller.slot()+1)
 	}
 	r0 := &s.registers[0]

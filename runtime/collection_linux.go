@@ -2,10 +2,13 @@ package runtime
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"maps"
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // newCollection loads maps, and then programs side by side: the kernel's verifier
@@ -24,7 +27,7 @@ func newCollection(spec *ebpf.CollectionSpec, opts *ebpf.CollectionOptions) (*eb
 	var loads sync.WaitGroup
 	for name, program := range spec.Programs {
 		loads.Go(func() {
-			one, failed := ebpf.NewCollectionWithOptions(part(map[string]*ebpf.ProgramSpec{name: program}), shared)
+			one, failed := loadOne(name, part(map[string]*ebpf.ProgramSpec{name: program}), shared)
 			lock.Lock()
 			defer lock.Unlock()
 			if err = cmp.Or(err, failed); failed == nil {
@@ -39,4 +42,20 @@ func newCollection(spec *ebpf.CollectionSpec, opts *ebpf.CollectionOptions) (*eb
 		return nil, err
 	}
 	return all, nil
+}
+
+// loadOne loads one program. One that the verifier refuses for its size is not
+// shown to it again for its log, which would take long and say nothing.
+func loadOne(name string, spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions) (*ebpf.Collection, error) {
+	opts.Programs.LogDisabled = true
+	one, err := ebpf.NewCollectionWithOptions(spec, opts)
+	switch {
+	case err == nil:
+		return one, nil
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.EFAULT): // a million steps; 8192 branches at once
+		return nil, fmt.Errorf("the policy is too large for its verifier: %s has %d instructions, and on all their paths together it takes a million steps at most [too-large]: "+
+			"use rules that overlap less, larger prefixes and ranges, or --no-counters", name, len(spec.Programs[name].Instructions))
+	}
+	opts.Programs.LogDisabled = false
+	return ebpf.NewCollectionWithOptions(spec, opts)
 }

@@ -18,7 +18,7 @@ type LintOptions struct {
 // Steps that a search may take: for one question, and for all of a policy.
 const (
 	lintQuestion = 1 << 20
-	lintTotal    = 1 << 25
+	lintTotal    = 1 << 26
 )
 
 // Lint finds what is doubtful in a policy: rules that never decide or change
@@ -31,7 +31,7 @@ func Lint(p *Policy, opts *LintOptions) lang.Diagnostics {
 	if opts == nil {
 		opts = &LintOptions{}
 	}
-	l := &linter{policy: p, opts: *opts, spaces: newPolicySpaces(p, true).spaces, steps: lintTotal, gone: make([]bool, len(p.Rules))}
+	l := &linter{policy: p, opts: *opts, spaces: newPolicySpaces(p, true).spaces, steps: lintTotal, question: lintQuestion, gone: make([]bool, len(p.Rules))}
 	l.conditions()
 	l.rules()
 	if opts.Pedantic {
@@ -51,10 +51,12 @@ type linter struct {
 	policy *Policy
 	opts   LintOptions
 	spaces [2]ruleSpace
-	steps  int    // left for the policy
-	gone   []bool // rules reported as of no effect
-	open   []int  // rules about which a question was not answered
-	diags  lang.Diagnostics
+	steps  int // left for the policy
+	// question is how many steps one question may take.
+	question int
+	gone     []bool // rules reported as of no effect
+	open     []int  // rules about which a question was not answered
+	diags    lang.Diagnostics
 }
 
 func (l *linter) report(severity lang.Severity, at lang.Span, code, hint, format string, args ...any) *lang.Diagnostic {
@@ -75,7 +77,7 @@ const (
 func (l *linter) exists(look func(s *ruleSpace, find *search) bool) existence {
 	for i := range l.spaces {
 		s := &l.spaces[i]
-		find := &search{space: s.space, steps: min(lintQuestion, l.steps)}
+		find := &search{space: s.space, steps: min(l.question, l.steps)}
 		budget := find.steps
 		found := look(s, find)
 		l.steps = max(0, l.steps-(budget-find.steps))

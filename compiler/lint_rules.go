@@ -60,18 +60,34 @@ func (s *ruleSpace) decides(find *search, f *formula, part func(rule int) part, 
 }
 
 // rules reports rules that never decide, and rules that might as well not be there.
+// What is answered soon comes first: some questions use up all steps there are.
 func (l *linter) rules() {
 	l.afterUnconditional()
+	var shadowed, redundant []int // that may be
 	for i := range l.policy.Rules {
-		if !l.gone[i] {
-			l.shadowed(i)
-		}
+		shadowed = append(shadowed, i)
 	}
 	for i := range slices.Backward(l.policy.Rules) {
-		if !l.gone[i] && !l.policy.Rules[i].Audit {
-			l.redundant(i)
+		if !l.policy.Rules[i].Audit {
+			redundant = append(redundant, i)
 		}
 	}
+	for _, l.question = range [...]int{lintQuestion >> 8, lintQuestion} {
+		shadowed = slices.DeleteFunc(shadowed, func(i int) bool { return l.gone[i] || l.shadowed(i) })
+		redundant = slices.DeleteFunc(redundant, func(i int) bool {
+			_, maybeShadowed := slices.BinarySearch(shadowed, i)
+			return l.gone[i] || !maybeShadowed && l.redundant(i)
+		})
+	}
+	l.open = slices.Concat(l.open, shadowed, redundant)
+}
+
+// thorough lets the questions that a finding needs for its text take all steps that a
+// question may, until restored.
+func (l *linter) thorough() (restore func()) {
+	steps := l.question
+	l.question = lintQuestion
+	return func() { l.question = steps }
 }
 
 // afterUnconditional reports the rules after an enforced one without a condition,
@@ -108,15 +124,12 @@ func (l *linter) before(rule int) func(i int) part {
 	}
 }
 
-func (l *linter) shadowed(rule int) {
+// shadowed reports a rule that never decides.
+func (l *linter) shadowed(rule int) (answered bool) {
 	r := &l.policy.Rules[rule]
 	used := make([]bool, len(l.policy.Rules))
-	switch l.reached(rule, l.before(rule), used) {
-	case undecided:
-		l.open = append(l.open, rule)
-		return
-	case some:
-		return
+	if found := l.reached(rule, l.before(rule), used); found != none {
+		return found == some
 	}
 	l.gone[rule] = true
 	shadows := l.fewest(rule, used)
@@ -129,6 +142,7 @@ func (l *linter) shadowed(rule int) {
 		d.Message = strings.Replace(d.Message, "matches first", "match first", 1)
 	}
 	l.notes(d, shadows, "matches first")
+	return true
 }
 
 // reached asks whether a rule matches some connection that no fine rule matches.
@@ -152,6 +166,7 @@ func (l *linter) fewest(rule int, used []bool) []int {
 	if len(list) > 4*maxNamed {
 		return list
 	}
+	defer l.thorough()()
 	for k := len(list) - 1; k >= 0 && len(list) > 1; k-- {
 		fewer := slices.Delete(slices.Clone(list), k, k+1)
 		still := l.reached(rule, func(i int) part {
@@ -215,7 +230,7 @@ func (p *Policy) effect(rule int) effect {
 
 // redundant reports a rule without which every connection would meet the same
 // effect. Rules reported before are not relied on, so that all may be removed.
-func (l *linter) redundant(rule int) {
+func (l *linter) redundant(rule int) (answered bool) {
 	p := l.policy
 	is := p.effect(rule)
 	used := make([]bool, len(p.Rules))
@@ -231,22 +246,20 @@ func (l *linter) redundant(rule int) {
 			return sought
 		}, p.effect(len(p.Rules)) != is, used, s.real)
 	})
-	switch found {
-	case undecided:
-		l.open = append(l.open, rule)
-		return
-	case some:
-		return
+	if found != none {
+		return found == some
 	}
 	l.gone[rule] = true
 	instead, others := l.instead(rule, used)
 	d := l.report(lang.Warning, p.Rules[rule].Span, codeRedundantRule, "", "removing rule `%s` changes nothing: without it %s the same", p.Rules[rule].ID, instead)
 	l.notes(d, others, "decides the same")
+	return true
 }
 
 // instead names who decides without a redundant rule: rules after it if they see to
 // all of it, else those of them that were needed and the default.
 func (l *linter) instead(rule int, needed []bool) (text string, others []int) {
+	defer l.thorough()()
 	p := l.policy
 	used := make([]bool, len(p.Rules))
 	byDefault := l.reached(rule, func(i int) part {

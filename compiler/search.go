@@ -10,10 +10,10 @@ type search struct {
 // gaveUp reports whether the search ended for want of steps.
 func (s *search) gaveUp() bool { return s.steps < 0 }
 
-// look is formula.look, at the cost of a step for each literal.
+// look is formula.look, at a step more than its literals take.
 func (s *search) look(f *formula, r region) (rel relation, n int, undecided *formula) {
-	s.steps -= 1 + f.size
-	return f.look(r)
+	s.steps--
+	return f.look(r, &s.steps)
 }
 
 // obstacle is a formula that takes its part out of a region.
@@ -77,45 +77,20 @@ func (s *search) uncovered(r region, obstacles []*obstacle, then func() bool) bo
 			r[undo[i].v] = undo[i].values
 		}
 	}()
-	left, next, empty := s.survey(r, obstacles)
-	for changed := true; changed && !empty; {
-		if s.steps < 0 {
-			return false
-		}
-		changed = false
-		rest := make([]*obstacle, 0, len(left))
-		for _, o := range left {
-			rel, n, lit := s.look(o.formula, r)
-			switch {
-			case rel == outside:
-			case rel == covers:
-				o.used = true
-				return false
-			case n == 1:
-				o.used, changed = true, true
-				undo = append(undo, narrowed{lit.v, r[lit.v]})
-				s.steps -= len(r[lit.v]) / 16
-				r[lit.v] = subtract(r[lit.v], lit.ranges)
-			default:
-				rest = append(rest, o)
-			}
-		}
-		left = rest
-		if changed {
-			left, next, empty = s.survey(r, left)
-		}
+	narrow := func(v int32, values []Range) {
+		s.steps -= len(r[v]) / 16
+		undo = append(undo, narrowed{v, r[v]})
+		r[v] = values
 	}
+	left, lit, empty := s.survey(r, obstacles, narrow)
 	switch {
 	case empty || s.steps < 0:
 		return false
 	case len(left) == 0:
 		return then()
 	}
-	_, _, lit := next.look(r)
-	undo = append(undo, narrowed{lit.v, r[lit.v]})
 	whole := r[lit.v]
-	s.steps -= len(whole) / 16
-	r[lit.v] = subtract(whole, lit.ranges)
+	narrow(lit.v, subtract(whole, lit.ranges))
 	if s.uncovered(r, left, then) {
 		return true
 	}
@@ -129,21 +104,41 @@ type narrowed struct {
 	values []Range
 }
 
-// survey keeps the obstacles that meet the region, and names the one that is
-// nearest to covering it. Empty says that one does.
-func (s *search) survey(r region, obstacles []*obstacle) (left []*obstacle, next *obstacle, empty bool) {
-	left = make([]*obstacle, 0, len(obstacles))
-	fewest := 0
-	for _, o := range obstacles {
-		rel, n, _ := s.look(o.formula, r)
-		switch rel {
-		case covers:
-			o.used = true
-			return nil, nil, true
-		case partly:
-			left = append(left, o)
-			if next == nil || n < fewest {
-				next, fewest = o, n
+// survey keeps the obstacles that meet the region, and gives a literal of the one that
+// is nearest to covering it. Those that cover it up to one literal it takes out of the
+// region. Empty says that nothing is left of that.
+func (s *search) survey(r region, obstacles []*obstacle, narrow func(v int32, values []Range)) (left []*obstacle, next *formula, empty bool) {
+	for left = obstacles; s.steps >= 0; {
+		var near []*obstacle
+		met := make([]*obstacle, 0, len(left))
+		fewest := 0
+		for _, o := range left {
+			rel, n, lit := s.look(o.formula, r)
+			switch {
+			case rel == covers:
+				o.used = true
+				return nil, nil, true
+			case rel == partly && n == 1:
+				near = append(near, o)
+			case rel == partly:
+				met = append(met, o)
+				if fewest == 0 || n < fewest {
+					next, fewest = lit, n
+				}
+			}
+		}
+		left = met
+		if len(near) == 0 {
+			break
+		}
+		for _, o := range near {
+			switch rel, _, lit := s.look(o.formula, r); rel {
+			case covers:
+				o.used = true
+				return nil, nil, true
+			case partly:
+				o.used = true
+				narrow(lit.v, subtract(r[lit.v], lit.ranges))
 			}
 		}
 	}

@@ -247,11 +247,12 @@ func (s *space) combine(op shape, parts []formula) formula {
 }
 
 // look says how the formula stands in a region; where that is `partly`, also how
-// many literals that is up to, and one of them.
-func (f *formula) look(r region) (rel relation, n int, undecided *formula) {
+// many literals that is up to, and one of them. It takes a step for each literal.
+func (f *formula) look(r region, steps *int) (rel relation, n int, undecided *formula) {
 	decides := covers // the relation of a part that settles it; rel is outside if none does
 	switch f.shape {
 	case literal:
+		*steps--
 		if rel = relate(f.ranges, r[f.v]); rel == partly {
 			return partly, 1, f
 		}
@@ -260,7 +261,7 @@ func (f *formula) look(r region) (rel relation, n int, undecided *formula) {
 		decides, rel = outside, covers
 	}
 	for i := range f.parts {
-		part, m, u := f.parts[i].look(r)
+		part, m, u := f.parts[i].look(r, steps)
 		if part == decides {
 			return decides, 0, nil
 		}

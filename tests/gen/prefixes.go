@@ -44,15 +44,7 @@ func Address(rng *rand.Rand, within netip.Prefix) netip.Addr {
 func Ranges(prefixes []netip.Prefix) []compiler.Range {
 	list := make([]compiler.Range, 0, len(prefixes))
 	for _, p := range prefixes {
-		first := compiler.AddressValue(p.Addr())
-		last := first
-		free := p.Addr().BitLen() - p.Bits()
-		last.Lo |= 1<<min(free, 64) - 1
-		if free >= 64 {
-			last.Lo = ^uint64(0)
-			last.Hi |= 1<<(free-64) - 1
-		}
-		list = append(list, compiler.Range{First: first, Last: last})
+		list = append(list, compiler.Range{First: compiler.AddressValue(p.Addr()), Last: lastValue(p)})
 	}
 	slices.SortFunc(list, func(a, b compiler.Range) int { return a.First.Compare(b.First) })
 	out := list[:0]
@@ -66,6 +58,20 @@ func Ranges(prefixes []netip.Prefix) []compiler.Range {
 		out = append(out, r)
 	}
 	return out
+}
+
+// Last is the last address of a prefix.
+func Last(p netip.Prefix) netip.Addr { return lastValue(p).Address() }
+
+func lastValue(p netip.Prefix) compiler.Value {
+	last := compiler.AddressValue(p.Addr())
+	free := p.Addr().BitLen() - p.Bits()
+	last.Lo |= 1<<min(free, 64) - 1
+	if free >= 64 {
+		last.Lo = ^uint64(0)
+		last.Hi |= 1<<(free-64) - 1
+	}
+	return last
 }
 
 // Next is the value after v.

@@ -19,11 +19,10 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// Compiled is a policy's object for Linux, and how long it took from the checked
-// policy.
+// Compiled is a policy's program, and how long it took from the checked policy to the
+// bytes of an object.
 type Compiled struct {
 	Program *codegen.Program
-	Object  []byte
 	Took    time.Duration
 }
 
@@ -41,7 +40,7 @@ func Compile(p *compiler.Policy, target codegen.Target, counters bool, tries int
 		if err != nil {
 			return nil, err
 		}
-		c.Program, c.Object, c.Took = encoded.Program, encoded.Object, min(c.Took, time.Since(start))
+		c.Program, c.Took = encoded.Program, min(c.Took, time.Since(start))
 	}
 	return c, nil
 }
@@ -52,9 +51,7 @@ func Encode(d *compiler.Diagram, target codegen.Target, counters bool) (*Compile
 	if err != nil {
 		return nil, err
 	}
-	var object bytes.Buffer
-	err = program.WriteELF(&object)
-	return &Compiled{Program: program, Object: object.Bytes()}, err
+	return &Compiled{Program: program}, program.WriteELF(&bytes.Buffer{})
 }
 
 // Instructions is the size of a function.
@@ -75,7 +72,7 @@ func (c *Compiled) Load(stage string, tries int) (*ebpf.Collection, time.Duratio
 	opts := Quiet()
 	opts.Cache = btf.NewCache()
 	for range tries {
-		spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(c.Object))
+		spec, err := c.Program.CollectionSpec()
 		if err != nil {
 			return nil, 0, err
 		}

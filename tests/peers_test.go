@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/codegen/verifier"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/runtime"
 	"github.com/hopgate/hopgate/runtime/vm"
@@ -37,6 +38,17 @@ func TestPeers(t *testing.T) {
 			for _, cpu := range clangCPUs(t) {
 				t.Run(cpu, func(t *testing.T) { test(t, attachPeer(t, readPeer(t, name, cpu))) })
 			}
+		})
+	}
+}
+
+// The verifier takes what a careful author writes, as clang makes it.
+func TestPeersVerified(t *testing.T) {
+	for _, cpu := range clangCPUs(t) {
+		t.Run(cpu, func(t *testing.T) {
+			result, err := verifier.Verify(readPeer(t, "verified", cpu))
+			require.NoError(t, err)
+			require.Len(t, result.Functions, 4)
 		})
 	}
 }

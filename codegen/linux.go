@@ -16,14 +16,11 @@ const (
 	StateMap   = "hopgate_state"   // array of one value, State
 	SocketsMap = "hopgate_sockets" // socket storage: accepted or not, and what connect failed on
 	cacheMap   = "hopgate_cache"   // per-CPU array of the last decisions on packets
-	flowsMap   = "hopgate_flows"   // LRU hash of the flows that have been counted
+	flowsMap   = "hopgate_flows"   // array of the flows that have been counted
 )
 
 // Flags in the state map.
 const StateNoConnectStage = 1 // leave TCP connections to the egress stage
-
-// countedFlows is how many flows are remembered so that each is counted once.
-const countedFlows = 1 << 14
 
 // notYetKnown are the fields that connect and sendmsg hooks, which run before route
 // selection, cannot see.
@@ -152,7 +149,7 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 		{Name: cacheMap, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: cacheSize, MaxEntries: 1 << cacheBits},
 	}
 	if !opts.NoCounters || writesEvents(p) {
-		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.LRUHash, KeySize: flowSize, ValueSize: 4, MaxEntries: countedFlows})
+		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.Array, KeySize: 4, ValueSize: flowsLine, MaxEntries: 1 << flowsBits, Flags: linuxMmapable})
 	}
 	if opts.DeviceMap {
 		specs = append(specs, devicesMap())
@@ -306,29 +303,11 @@ func (f *function) countFlow(once bool, next blockID) blockID {
 		return next
 	}
 	count := f.settle(next)
-	flags := int32(0)
+	known := count
 	if once {
-		flags = linuxNoExist
-		count = f.branch(asm.JEq, asm.R0, linuxExists, next, count) // another CPU was faster
+		known = next
 	}
-	note := f.straight(count,
-		asm.StoreMem(regStack, stackKey, regLeaf, asm.Word),
-		loadMap(asm.R1, flowsMap),
-		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, stackFlow),
-		asm.Mov.Reg(asm.R3, regStack),
-		asm.Add.Imm(asm.R3, stackKey),
-		asm.Mov.Imm(asm.R4, flags),
-		asm.FnMapUpdateElem.Call())
-	if once {
-		// An update takes a free entry from another flow before it looks whether it
-		// needs one.
-		note = f.branch(asm.JNE, asm.R0, 0, next, note,
-			loadMap(asm.R1, flowsMap),
-			asm.Mov.Reg(asm.R2, regStack),
-			asm.Add.Imm(asm.R2, stackFlow),
-			asm.FnMapLookupElem.Call())
-	}
+	note := f.noteFlow(count, known)
 	if !f.table {
 		return note
 	}

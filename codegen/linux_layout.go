@@ -47,7 +47,6 @@ const (
 	linuxBindToIfindex  = 62         // SO_BINDTOIFINDEX
 	linuxNoInterface    = 0x7fffffff // an ifindex that no interface has
 	linuxNoExist        = 1          // BPF_NOEXIST
-	linuxExists         = -17        // -EEXIST
 	linuxStorageCreate  = 1          // BPF_SK_STORAGE_GET_F_CREATE
 	linuxNoPrealloc     = 1          // BPF_F_NO_PREALLOC
 	linuxMmapable       = 1 << 10    // BPF_F_MMAPABLE: values begin with a page, and so with a cache line
@@ -102,7 +101,8 @@ const (
 	stateGeneration = 0  // u32
 	stateFlags      = 4  // u32
 	stateNetwork    = 8  // u64
-	stateInterfaces = 16 // u32 ifindex of each named interface
+	stateSeed       = 16 // u64
+	stateInterfaces = 24 // u32 ifindex of each named interface
 )
 
 func stateSize(interfaces int) uint32 { return uint32(stateInterfaces+4*interfaces+7) &^ 7 }
@@ -113,6 +113,7 @@ type State struct {
 	Generation uint32   // counts changes of what decisions depend on beside the flow, such as sets
 	Flags      uint32   // StateNoConnectStage
 	Network    uint64   // cookie of the namespace that the named interfaces are in
+	Seed       uint64   // random
 	Interfaces []uint32 // ifindex of each of Program.Interfaces; 0 for one that is not there
 }
 
@@ -122,6 +123,7 @@ func (s *State) Bytes() []byte {
 	binary.NativeEndian.PutUint32(b[stateGeneration:], s.Generation)
 	binary.NativeEndian.PutUint32(b[stateFlags:], s.Flags)
 	binary.NativeEndian.PutUint64(b[stateNetwork:], s.Network)
+	binary.NativeEndian.PutUint64(b[stateSeed:], s.Seed)
 	for i, index := range s.Interfaces {
 		binary.NativeEndian.PutUint32(b[stateInterfaces+4*i:], index)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,7 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 			return nil, err
 		}
 	}
+	k.state.Seed = rand.Uint64()
 	if k.state.Network, err = networkCookie(); err != nil {
 		k.release()
 		return nil, err

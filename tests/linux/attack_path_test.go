@@ -67,6 +67,7 @@ var pathAttacks = []attack{
 	{"raw IP in IP", true, func(t *testing.T, w *world) error { return rawSend(t, unix.IPPROTO_IPIP, 0x45, 0) }},
 	{"raw IPv6 with a fragment header", true, func(t *testing.T, w *world) error { return rawSend6(t, unix.IPPROTO_FRAGMENT) }},
 	{"raw IPv6 UDP", true, func(t *testing.T, w *world) error { return rawSend6(t, unix.IPPROTO_UDP) }},
+	{"raw IPv6 with a routing header", true, func(t *testing.T, w *world) error { return rawSend6(t, unix.IPPROTO_ROUTING) }},
 	{"IPv6 destination options", true, func(t *testing.T, w *world) error {
 		fd := socket(t, at(corp6), unix.SOCK_DGRAM, 0)
 		require.NoError(t, unix.SetsockoptString(fd, unix.IPPROTO_IPV6, unix.IPV6_DSTOPTS, "\x00\x00\x01\x04\x00\x00\x00\x00"))
@@ -131,8 +132,17 @@ func rawSend6(t *testing.T, protocol byte) error {
 	from, to := netip.MustParseAddr("fd66:1::1").As16(), at(corp6).Addr().As16()
 	copy(p[8:], from[:])
 	copy(p[24:], to[:])
-	if protocol == unix.IPPROTO_FRAGMENT {
+	switch protocol {
+	case unix.IPPROTO_UDP:
+	case unix.IPPROTO_FRAGMENT:
 		p = append(p, unix.IPPROTO_UDP, 0, 0, 8, 0, 0, 0, 1) // at 8, the last
+	case unix.IPPROTO_ROUTING: // to wan6 first
+		hop := netip.MustParseAddr(wan6).As16()
+		copy(p[24:], hop[:])
+		p = append(p, unix.IPPROTO_UDP, 2, 4, 1, 0, 0, 0, 0)
+		p = append(p, to[:]...)
+	default:
+		p = append(p, unix.IPPROTO_UDP, 0, 1, 4, 0, 0, 0, 0) // padding
 	}
 	p = append(p, 0x15, 0xb3, 0x1b, 0x58, 0, 8, 0, 0) // UDP from 5555 to 7000
 	binary.BigEndian.PutUint16(p[4:], uint16(len(p)-40))

@@ -18,20 +18,25 @@ import (
 	"github.com/hopgate/hopgate/runtime"
 )
 
+// onOneCPU keeps the test on one processor.
+func onOneCPU(t *testing.T) {
+	goruntime.LockOSThread()
+	var before, here unix.CPUSet
+	here.Set(0)
+	require.NoError(t, unix.SchedGetaffinity(0, &before))
+	require.NoError(t, unix.SchedSetaffinity(0, &here))
+	t.Cleanup(func() {
+		require.NoError(t, unix.SchedSetaffinity(0, &before))
+		goruntime.UnlockOSThread()
+	})
+}
+
 // A device that takes the index of another is judged as what it is, though
 // decisions about the other are remembered.
 func TestIndexIsUsedAgain(t *testing.T) {
 	attach(t, `policy p { default allow
   rule tunnel: deny if remote_port == 7000 unless tunnel_type == udp }`, runtime.KernelOptions{})
-	goruntime.LockOSThread() // what is remembered is the processor's
-	defer goruntime.UnlockOSThread()
-	var here unix.CPUSet
-	here.Set(0)
-	var before unix.CPUSet
-	require.NoError(t, unix.SchedGetaffinity(0, &before))
-	require.NoError(t, unix.SchedSetaffinity(0, &here))
-	defer func() { require.NoError(t, unix.SchedSetaffinity(0, &before)) }()
-
+	onOneCPU(t) // what is remembered is the processor's
 	to := netip.MustParseAddrPort("10.77.0.2:7000")
 	fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, 0)
 	sendBy := func(l netlink.Link) error {
@@ -117,6 +122,32 @@ func (w *world) sendFromElsewhere() error {
 		}
 	}
 	return send()
+}
+
+// In a network namespace that the map of devices does not follow every device is
+// unknown, and that is no Ethernet.
+func TestUnknownDeviceFailsClosed(t *testing.T) {
+	attachWith(t, `policy p { default allow
+  rule wifi: deny if interface_type == wifi }`, codegen.Options{DeviceMap: true}, runtime.KernelOptions{})
+	to := netip.MustParseAddrPort("127.0.0.1:7000")
+	require.NoError(t, send(t, to))
+	done := make(chan error)
+	go func() {
+		goruntime.LockOSThread() // and never unlocked: the thread ends in the other namespace
+		elsewhere, err := netns.New()
+		if err == nil {
+			defer elsewhere.Close()
+			var lo netlink.Link
+			if lo, err = netlink.LinkByName("lo"); err == nil {
+				err = netlink.LinkSetUp(lo)
+			}
+		}
+		if err == nil {
+			err = send(t, to)
+		}
+		done <- err
+	}()
+	require.ErrorIs(t, <-done, unix.EPERM)
 }
 
 // The owner of a tun device may give it another hardware type; it stays a tunnel.

@@ -168,7 +168,7 @@ func (w *world) listen() {
 }
 
 // socket makes a socket for a destination, closed when the test ends. Its calls wait
-// for half a second at most, for SYNs that are dropped.
+// for a fifth of a second at most, for SYNs that are dropped.
 func socket(t testing.TB, to netip.AddrPort, kind, protocol int) int {
 	domain := unix.AF_INET
 	if to.Addr().Is6() {
@@ -181,7 +181,7 @@ func socketOf(t testing.TB, domain, kind, protocol int) int {
 	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, protocol)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 500_000}))
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 200_000}))
 	return fd
 }
 

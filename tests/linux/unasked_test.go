@@ -1,0 +1,77 @@
+//go:build linux
+
+package linux
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+// Packets that could say one destination to the routing and another to the program
+// are denied whatever the policy says.
+func TestDeniedWithoutAsking(t *testing.T) {
+	w := newWorld(t)
+	w.route("wan0")
+	tests := map[string]func(t *testing.T) error{
+		"IPv4 options":         func(t *testing.T) error { return rawSend(t, unix.IPPROTO_UDP, 0x46, 0) },
+		"later fragment":       func(t *testing.T) error { return rawSend(t, unix.IPPROTO_UDP, 0x45, 8) },
+		"later TCP fragment":   func(t *testing.T) error { return rawSend(t, unix.IPPROTO_TCP, 0x45, 1) },
+		"IPv6 hop-by-hop":      func(t *testing.T) error { return rawSend6(t, unix.IPPROTO_HOPOPTS) },
+		"IPv6 routing header":  func(t *testing.T) error { return rawSend6(t, unix.IPPROTO_ROUTING) },
+		"IPv6 fragment header": func(t *testing.T) error { return rawSend6(t, unix.IPPROTO_FRAGMENT) },
+		"IPv6 destination":     func(t *testing.T) error { return rawSend6(t, unix.IPPROTO_DSTOPTS) },
+		"IPv6 mobility":        func(t *testing.T) error { return rawSend6(t, 135) },
+		"IPv6 shim":            func(t *testing.T) error { return rawSend6(t, 140) },
+	}
+	for name, attempt := range tests {
+		require.NoError(t, attempt(t), name)
+	}
+	for _, opts := range []codegen.Options{{}, {DeviceMap: true}} {
+		k := attachWith(t, `policy p { default allow }`, opts, runtime.KernelOptions{})
+		for name, attempt := range tests {
+			require.ErrorIs(t, attempt(t), unix.EPERM, name)
+		}
+		require.NoError(t, rawSend(t, unix.IPPROTO_UDP, 0x45, 0))
+		require.NoError(t, rawSend6(t, unix.IPPROTO_UDP))
+		require.NoError(t, k.Close())
+	}
+}
+
+// Flows that differ in one thing alone do not share what is remembered of them.
+func TestCacheKeepsFlowsApart(t *testing.T) {
+	d := devices(t)[0]
+	p := check(t, `policy p {
+  default allow
+  rule remote: deny if remote_address in { 10.0.0.1, 2001:db8::1 }
+  rule port: deny if remote_port == 2
+  rule local: deny if local_address in { 10.1.0.1, 2001:db8:1::1 }
+  rule from: deny if local_port == 2
+  rule lite: deny if protocol == 136
+}`, nil)
+	k := attachPolicy(t, p, runtime.KernelOptions{})
+	egress := k.Function("egress")
+	rng := rand.New(rand.NewPCG(1, 12))
+	remotes := [2][]string{{"10.0.0.1", "10.0.0.2", "10.4.0.1"}, {"2001:db8::1", "2001:db8::2", "2001:db9::1"}}
+	locals := [2][]string{{"10.1.0.1", "10.1.0.2", "10.5.0.1"}, {"2001:db8:1::1", "2001:db8:1::2", "2001:db9:1::1"}}
+	for range 30_000 {
+		family := rng.IntN(2)
+		end := func(of [2][]string) netip.AddrPort {
+			return netip.AddrPortFrom(netip.MustParseAddr(of[family][rng.IntN(3)]), uint16(1+rng.IntN(3)))
+		}
+		r := compiler.Request{Protocol: []uint8{17, 136}[rng.IntN(2)], Remote: end(remotes), Local: end(locals)}
+		d.describe(&r)
+		got, err := egress.Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+		require.NoError(t, err)
+		require.Equal(t, p.Eval(&r).Verdict != lang.Deny, got == 1, "%+v", r)
+	}
+}

@@ -307,7 +307,8 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 		// To the verifier any number: it would follow the loop for each that it knows.
 		zero = asm.Instructions{asm.LoadMem(regSet, regTable, headerMagic, asm.Word), asm.Xor.Imm(regSet, int32(TableMagic(Linux)))}
 	}
-	begin := f.straight(head, append(zero, asm.Mov.Reg(regBits, regSet))...)
+	// Who looks a slot up by its number may read any.
+	begin := f.straight(head, append(append(f.zeroSlots(slotAnswers, tableSlots), zero...), asm.Mov.Reg(regBits, regSet))...)
 	return f.branch(asm.JEq, asm.R1, 0, none, begin, asm.LoadMem(asm.R1, regTable, headerSets, asm.Word))
 }
 

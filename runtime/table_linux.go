@@ -227,16 +227,16 @@ func (l *loaded) bindTable(found []uint32) error {
 // LoadPinnedTable puts a policy in force in the engine that is pinned in a directory,
 // whether the process that did so still runs or not.
 func LoadPinnedTable(dir string, t *codegen.Table) error {
-	unlock, err := lockPins(dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	maps, err := OpenTables(dir)
 	if err != nil {
 		return err
 	}
 	defer maps.Close()
+	unlock, err := lockPins(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	network, err := networkCookie()
 	if err != nil {
 		return err

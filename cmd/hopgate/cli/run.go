@@ -95,6 +95,6 @@ func kernelFlags(cmd *cobra.Command) *kernelOptions {
 	cmd.Flags().BoolVar(&o.verifierLog, "verifier-log", false, "print the kernel verifier's log when it refuses a program")
 	cmd.Flags().StringVar(&o.driver, "driver", "", "on Windows, load the signed driver `FILE`.sys")
 	cmd.Flags().BoolVar(&o.service, "service", false, "on Windows, run as a service, which the service control manager starts and stops")
-	o.form = choiceFlag(cmd, "form", "on Windows, the policy as a table for the engine, or as instructions; auto is a table with --driver", "auto", "code", "table")
+	o.form = choiceFlag(cmd, "form", "the policy as instructions, or as a table for the engine; auto is code where that loads, and on Windows a table with --driver", "auto", "code", "table")
 	return o
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -25,13 +26,15 @@ import (
 // the command has ended and with it all that it has started.
 func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	switch {
-	case o.driver != "" || o.form.value == "table" || o.service:
-		return misuse{errors.New("--driver, --form table and --service are for Windows")}
+	case o.driver != "" || o.service:
+		return misuse{errors.New("--driver and --service are for Windows")}
+	case o.form.value == "table" && o.udpReplies.value == "leave":
+		return misuse{errors.New("--udp-replies leave takes form code")}
 	case o.pin != "" && o.cgroup == "":
 		return misuse{errors.New("--pin needs --cgroup: the cgroup that a command gets of its own ends with it")}
 	}
 	files := watch(o)
-	policy, program, err := c.kernelProgram(o)
+	policy, err := c.kernelPolicy(o)
 	if err != nil {
 		return err
 	}
@@ -44,7 +47,7 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	}
 	defer remove()
 	e := &enforcement{
-		console: c, o: o, files: files,
+		console: c, o: o, files: files, table: o.form.value == "table",
 		signals: make(chan os.Signal, 4), events: make(chan decided, 1<<14), problems: make(chan error, 64),
 	}
 	var printing sync.WaitGroup
@@ -57,14 +60,14 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	defer close(e.events)
 	signal.Notify(e.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(e.signals)
-	if e.hook, err = runtime.AttachKernel(program, e.options(cgroup)); err != nil {
+	if err := e.enforce(policy, cgroup); err != nil {
 		return c.explainRefusal(o, err)
 	}
 	c.warnOfReroutes(o)
 	if !runtime.ReadsDevices() {
 		fmt.Fprintln(c.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
 	}
-	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", program.Policy, cgroup)
+	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", policy.Name, cgroup)
 	err = errors.Join(e.run(cgroup), e.hook.Close())
 	e.sayLost()
 	return err
@@ -75,6 +78,7 @@ type enforcement struct {
 	*console
 	o       *kernelOptions
 	hook    *runtime.Kernel
+	table   bool // the policy is a table
 	files   watched
 	signals chan os.Signal
 
@@ -141,16 +145,64 @@ func (e *enforcement) run(cgroup string) error {
 // stays.
 func (e *enforcement) reload() {
 	e.files = watch(e.o)
-	_, program, err := e.kernelProgram(e.o)
+	policy, err := e.kernelPolicy(e.o)
 	if err == nil {
-		err = e.explainRefusal(e.o, e.hook.Update(program))
+		err = e.explainRefusal(e.o, e.enforce(policy, ""))
 	}
 	if err != nil {
 		e.report(err)
 		fmt.Fprintln(e.err, "hopgate: the policy before stays in force")
 		return
 	}
-	fmt.Fprintf(e.err, "hopgate: policy %s is in force, loaded again\n", program.Policy)
+	fmt.Fprintf(e.err, "hopgate: policy %s is in force, loaded again\n", policy.Name)
+}
+
+// enforce puts a policy in force, in the place of the one before if there is one. With
+// --form auto that is in form code, until the kernel's verifier refuses a policy: that and
+// all later ones are tables.
+func (e *enforcement) enforce(policy *compiler.Policy, cgroup string) error {
+	if e.table {
+		return e.enforceTable(policy, cgroup)
+	}
+	program, _, err := generate(policy, &codegen.Options{
+		Target: codegen.Linux, LeaveReplies: e.o.udpReplies.value == "leave", DeviceMap: !runtime.ReadsDevices(),
+	})
+	switch {
+	case err != nil:
+		return err
+	case e.hook != nil:
+		err = e.hook.Update(program)
+	default:
+		e.hook, err = runtime.AttachKernel(program, e.options(cgroup))
+	}
+	tooMuch := new(ebpf.VerifierError)
+	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !errors.As(err, &tooMuch) {
+		return err
+	}
+	if e.enforceTable(policy, cgroup) != nil {
+		return err
+	}
+	e.table = true
+	fmt.Fprintln(e.err, "hopgate: the kernel's verifier refuses the policy in form code; it is a table from now on")
+	return nil
+}
+
+func (e *enforcement) enforceTable(policy *compiler.Policy, cgroup string) error {
+	table, err := generateTable(policy, &codegen.Options{Target: codegen.Linux})
+	if err != nil {
+		return err
+	}
+	if e.hook != nil {
+		return e.hook.LoadTable(table)
+	}
+	engine, err := generateEngine(codegen.Linux)
+	if err != nil {
+		return err
+	}
+	opts := e.options(cgroup)
+	opts.Table = table
+	e.hook, err = runtime.AttachKernel(engine, opts)
+	return err
 }
 
 func (e *enforcement) sayLost() {
@@ -159,17 +211,13 @@ func (e *enforcement) sayLost() {
 	}
 }
 
-// kernelProgram compiles the policy for Linux.
-func (c *console) kernelProgram(o *kernelOptions) (*compiler.Policy, *codegen.Program, error) {
+// kernelPolicy reads the policy.
+func (c *console) kernelPolicy(o *kernelOptions) (*compiler.Policy, error) {
 	policy, err := load(o.path, o.check)
-	if err != nil {
-		return nil, nil, err
+	if err == nil {
+		c.print(policy.Warnings)
 	}
-	c.print(policy.Warnings)
-	program, _, err := generate(policy, &codegen.Options{
-		Target: codegen.Linux, LeaveReplies: o.udpReplies.value == "leave", DeviceMap: !runtime.ReadsDevices(),
-	})
-	return policy, program, err
+	return policy, err
 }
 
 // makeCgroup gives the cgroup to judge: the one that is named, or a new one for the

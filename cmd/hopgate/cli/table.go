@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hopgate/hopgate/codegen"
-	"github.com/hopgate/hopgate/codegen/verifier"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/runtime"
 )
@@ -43,8 +42,13 @@ table takes: the engine is the same for every policy (compile --form table).`,
 	bind := bindFlag(cmd)
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
+	target := choiceFlag(cmd, "target", "the system the engine runs on", codegen.Windows.String(), codegen.Linux.String())
 	cmd.RunE = run(func(args []string) error {
-		table, err := c.table(args[0], bind, &codegen.Options{NoCounters: *noCounters})
+		opts := &codegen.Options{NoCounters: *noCounters}
+		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
+			return err
+		}
+		table, err := c.table(args[0], bind, opts)
 		if err != nil {
 			return err
 		}
@@ -115,8 +119,10 @@ func (c *console) compileTable(path, to string, listing bool, policy *compiler.P
 	if err != nil {
 		return err
 	}
-	if _, err := verifier.Verify(engine); err != nil {
-		return fmt.Errorf("the engine: %w", err)
+	if engine.Target == codegen.Windows {
+		if _, err := verified(engine); err != nil {
+			return err
+		}
 	}
 	switch {
 	case listing && (to == "" || to == "-"):
@@ -202,23 +208,28 @@ then stays in force.`,
 		if codegen.IsPack(data) || filepath.Ext(args[0]) == packExtension {
 			table, err = codegen.ReadPack(args[0], data)
 		} else {
-			table, err = c.table(args[0], bind, &codegen.Options{})
+			table, err = c.tableFor(*pin, args[0], bind)
+		}
+		if err == nil {
+			err = runtime.LoadPinnedTable(*pin, table)
 		}
 		if err != nil {
-			return err
-		}
-		maps, err := runtime.OpenTables(*pin)
-		if err != nil {
-			return err
-		}
-		defer maps.Close()
-		if err := runtime.LoadTable(maps, table, codegen.TableLoading{}); err != nil {
 			return err
 		}
 		_, err = fmt.Fprintf(c.out, "the policy is in force: %d rules, %d nodes, sha256 %x\n", table.RuleCount(), table.Nodes(), table.PolicyHash)
 		return err
 	})
 	return cmd
+}
+
+// tableFor compiles a policy for the engine that is pinned in a directory.
+func (c *console) tableFor(pin, path string, bind bindings) (*codegen.Table, error) {
+	maps, err := runtime.OpenTables(pin)
+	if err != nil {
+		return nil, err
+	}
+	defer maps.Close()
+	return c.table(path, bind, &codegen.Options{Target: maps.Target()})
 }
 
 // inspectPinned shows the policies of a running engine.

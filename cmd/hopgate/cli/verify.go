@@ -87,6 +87,22 @@ func (c *console) verify(path string, object []byte) error {
 	return nil
 }
 
+// verified gives a program for eBPF for Windows as an object, which its verifier accepts.
+func verified(program *codegen.Program) ([]byte, error) {
+	var object bytes.Buffer
+	if err := program.WriteELF(&object); err != nil {
+		return nil, err
+	}
+	read, err := codegen.ReadObject("the compiled object", object.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := verifier.Verify(read); err != nil {
+		return nil, fmt.Errorf("the compiled object would be refused, which is a bug of hopgate: %w", err)
+	}
+	return object.Bytes(), nil
+}
+
 // leastProof is what a proof gets at least when it may take as long as the compile:
 // enough for a thousand rules, so that how busy the machine is seldom shows.
 const leastProof = 500 * time.Millisecond
@@ -102,21 +118,14 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 		}
 		return nil
 	}
-	var object bytes.Buffer
-	if err := program.WriteELF(&object); err != nil {
-		return err
-	}
-	read, err := codegen.ReadObject("the compiled object", object.Bytes())
+	object, err := verified(program)
 	if err != nil {
 		return err
-	}
-	if _, err := verifier.Verify(read); err != nil {
-		return fmt.Errorf("the compiled object would be refused, which is a bug of hopgate: %w", err)
 	}
 	if mode == "off" {
 		return nil
 	}
-	found, err := proof.Check(policy, object.Bytes(), budget(mode, took))
+	found, err := proof.Check(policy, object, budget(mode, took))
 	if err != nil {
 		return err
 	}

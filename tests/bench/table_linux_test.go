@@ -2,13 +2,13 @@ package bench
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -123,38 +123,73 @@ func steps(b *testing.B, i *hook.Instance, requests []compiler.Request) float64 
 	return float64(n) / float64(len(requests))
 }
 
-// BenchmarkSwitch measures the one update that switches policies, as long as its system
-// call takes: it is done when no decision by the old one is under way any more.
+// BenchmarkSwitch measures, from a packed policy in memory on, when another policy is in
+// force, which another thread looks for, and when the call returns: no decision by the
+// old one is under way any more then, which is what the kernel waits for.
 func BenchmarkSwitch(b *testing.B) {
-	engine, err := codegen.GenerateEngine(codegen.Windows)
+	engine, err := codegen.GenerateEngine(codegen.Linux)
 	require.NoError(b, err)
-	loaded := tracepoint.Load(b, engine, compiler.Connect)
-	template := codegen.TableValueMap(codegen.Linux)
-	for _, name := range []string{"one_rule", "fw1_10000"} {
+	spec, err := engine.CollectionSpec()
+	require.NoError(b, err)
+	made := map[string]*ebpf.Map{}
+	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
+		made[name], err = ebpf.NewMap(spec.Maps[name])
+		require.NoError(b, err)
+		defer made[name].Close()
+	}
+	maps := hook.KernelTables(made[codegen.TableMap], made[codegen.SetsMap], codegen.Linux)
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_10000"} {
 		diagram, err := compiler.Compile(classBench(b, name), nil)
 		require.NoError(b, err)
-		table, err := codegen.GenerateTable(diagram, nil, codegen.Build{})
+		table, err := codegen.GenerateTable(diagram, &codegen.Options{Target: codegen.Linux}, codegen.Build{})
 		require.NoError(b, err)
-		value := codegen.JoinParts(table.Parts(&codegen.TableLoading{Generation: 1}))
-		b.Run(fmt.Sprintf("%s/fill", name), func(b *testing.B) {
+		packed := table.Pack()
+		b.Run(name, func(b *testing.B) {
+			seen, returned := math.Inf(1), math.Inf(1)
 			for b.Loop() {
-				m, err := ebpf.NewMap(template)
+				before, err := maps.Generation(compiler.Connect)
 				require.NoError(b, err)
-				require.NoError(b, m.Put(uint32(0), value))
-				m.Close()
-			}
-		})
-		b.Run(fmt.Sprintf("%s/update", name), func(b *testing.B) {
-			var both [2]*ebpf.Map
-			for k := range both {
-				both[k], err = ebpf.NewMap(template)
+				inForce := make(chan time.Time)
+				go func() {
+					for {
+						if now, err := maps.Generation(compiler.Connect); err != nil || now != before {
+							inForce <- time.Now()
+							return
+						}
+					}
+				}()
+				start := time.Now()
+				read, err := codegen.ReadPack(name, packed)
 				require.NoError(b, err)
-				defer both[k].Close()
-				require.NoError(b, both[k].Put(uint32(0), value))
+				require.NoError(b, hook.LoadTable(maps, read, codegen.TableLoading{}))
+				returned = min(returned, float64(time.Since(start).Microseconds()))
+				seen = min(seen, float64((<-inForce).Sub(start).Microseconds()))
 			}
-			for k := 0; b.Loop(); k++ {
-				require.NoError(b, loaded.Maps[codegen.TableMap].Put(uint32(0), both[k%2]))
-			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(seen/1000, "in-force-ms")
+			b.ReportMetric(returned/1000, "returned-ms")
+			b.ReportMetric(float64(len(packed)>>10), "KiB")
 		})
 	}
+}
+
+// BenchmarkLoadEngine measures how long the kernel takes to load the engine for Linux.
+func BenchmarkLoadEngine(b *testing.B) {
+	engine, err := codegen.GenerateEngine(codegen.Linux)
+	require.NoError(b, err)
+	spec, err := engine.CollectionSpec()
+	require.NoError(b, err)
+	cache := btf.NewCache()
+	_, err = cache.Kernel()
+	require.NoError(b, err)
+	least := math.Inf(1)
+	for b.Loop() {
+		start := time.Now()
+		c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: cache, Programs: ebpf.ProgramOptions{LogDisabled: true}})
+		require.NoError(b, err)
+		least = min(least, float64(time.Since(start).Microseconds())/1000)
+		c.Close()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(least, "least-ms")
 }

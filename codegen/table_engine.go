@@ -186,43 +186,53 @@ func (f *function) zeroSlots(first, end tableSlot) (code asm.Instructions) {
 
 // fillSlots writes every slot, and decides which list of trees is meant.
 func (f *function) fillSlots(next blockID) blockID {
-	var code asm.Instructions
-	fill := func(s tableSlot, field compiler.Field, size asm.Size) {
-		code = append(code, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
-		code = append(code, asm.StoreMem(regStack, f.slotAt(s), asm.R1, size))
+	fill := func(to *asm.Instructions, s tableSlot, field compiler.Field, size asm.Size) {
+		*to = append(*to, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
+		*to = append(*to, asm.StoreMem(regStack, f.slotAt(s), asm.R1, size))
 	}
-	if f.early {
-		code = f.zeroSlots(slotInterfaceType, slotProtocol)
-	} else {
-		fill(slotInterfaceType, compiler.InterfaceType, asm.Word)
-		fill(slotTunnelType, compiler.TunnelType, asm.Word)
-		fill(slotSubInterface, compiler.SubInterface, asm.Word)
-		fill(slotCompartment, compiler.Compartment, asm.Word)
-		fill(slotNextHop, compiler.NextHop, asm.DWord)
-		fill(slotInterface, compiler.Interface, asm.DWord)
-	}
-	fill(slotProtocol, compiler.Protocol, asm.Word)
-	fill(slotRemotePort, compiler.RemotePort, asm.Word)
-	fill(slotLocalPort, compiler.LocalPort, asm.Word)
+	var code, context asm.Instructions
+	fill(&code, slotProtocol, compiler.Protocol, asm.Word)
+	fill(&code, slotRemotePort, compiler.RemotePort, asm.Word)
+	fill(&code, slotLocalPort, compiler.LocalPort, asm.Word)
 	code = append(code, storeImm(f.slotAt(slotZero), 0, asm.Word))
-
+	if f.target != Linux {
+		fill(&code, slotCompartment, compiler.Compartment, asm.Word)
+		fill(&code, slotInterface, compiler.Interface, asm.DWord)
+	}
 	ipv4 := f.zeroSlots(slotRemote, slotLocal+4)
 	at := f.sees.ipv4
 	if f.ipv6 {
 		at = 12
 	}
 	ipv4 = append(append(ipv4, f.addressWord(slotRemote+3, f.sees.remote.ip+at)...), f.addressWord(slotLocal+3, f.sees.local.ip+at)...)
-	four := f.straight(f.lookUpSets(tableIPv4, next), ipv4...)
-	if !f.ipv6 {
-		return f.straight(four, code...)
+	addresses := f.straight(f.lookUpSets(tableIPv4, next), ipv4...)
+	if f.ipv6 {
+		addresses = f.splitMapped(addresses, f.fillAddresses(next))
 	}
+	filled := f.straight(addresses, code...)
+	unknown := f.straight(filled, append(f.zeroSlots(slotInterfaceType, slotProtocol), storeImm(f.slotAt(slotTunnelType), -1, asm.Word))...)
+	if f.early {
+		return unknown
+	}
+	fill(&context, slotInterfaceType, compiler.InterfaceType, asm.Word)
+	fill(&context, slotTunnelType, compiler.TunnelType, asm.Word)
+	fill(&context, slotSubInterface, compiler.SubInterface, asm.Word)
+	fill(&context, slotNextHop, compiler.NextHop, asm.DWord)
+	if f.target == Linux {
+		context = append(context, storeImm(f.slotAt(slotCompartment), 0, asm.Word))
+		fill(&context, slotInterface, compiler.Interface, asm.DWord)
+	}
+	return f.hasFlag(regTable, flagContext, f.straight(filled, context...), unknown)
+}
+
+// fillAddresses fills the slots of IPv6 addresses.
+func (f *function) fillAddresses(next blockID) blockID {
 	var ipv6 asm.Instructions
 	for w := range tableSlot(4) {
 		ipv6 = append(ipv6, f.addressWord(slotRemote+w, f.sees.remote.ip+4*int16(w))...)
 		ipv6 = append(ipv6, f.addressWord(slotLocal+w, f.sees.local.ip+4*int16(w))...)
 	}
-	six := f.straight(f.lookUpSets(tableIPv6, next), ipv6...)
-	return f.straight(f.splitMapped(four, six), code...)
+	return f.straight(f.lookUpSets(tableIPv6, next), ipv6...)
 }
 
 // addressWord fills the slot of a part of an address.

@@ -85,16 +85,16 @@ func (l *loaded) meaning() func(generation uint8) *codegen.Program {
 // else by putting the engine in the place of the program. When it fails the old policy is
 // in force.
 func (k *Kernel) LoadTable(t *codegen.Table) error {
-	engine, err := codegen.GenerateEngine(codegen.Linux)
-	if err != nil {
-		return err
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
 		return ErrClosed
 	}
 	if !k.now.engine() {
+		engine, err := codegen.GenerateEngine(codegen.Linux)
+		if err != nil {
+			return err
+		}
 		return k.replace(engine, t)
 	}
 	unlock, err := lockPins(k.opts.Pin)

@@ -173,6 +173,43 @@ func BenchmarkSwitch(b *testing.B) {
 	}
 }
 
+// BenchmarkEgressForms measures what BenchmarkEgress does for both forms, by turns, and how
+// long a policy takes until it is in force in all stages: the first time with the engine,
+// and by one update.
+func BenchmarkEgressForms(b *testing.B) {
+	needsRoot(b)
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
+		b.Run(name, func(b *testing.B) {
+			policy := classBench(b, name)
+			diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: true})
+			require.NoError(b, err)
+			table, err := codegen.GenerateTable(diagram, &codegen.Options{Target: codegen.Linux, NoCounters: true}, codegen.Build{})
+			require.NoError(b, err)
+			program := compileLinux(b, policy, false)
+			kernel := attachAnything(b)
+			packets := packets(randomRequests(policy, 20000))
+			code, walk, engine, update := math.Inf(1), math.Inf(1), math.Inf(1), math.Inf(1)
+			timed := func(least *float64, load func() error) {
+				start := time.Now()
+				require.NoError(b, load())
+				*least = min(*least, float64(time.Since(start).Microseconds())/1000)
+			}
+			for b.Loop() {
+				require.NoError(b, kernel.Update(program))
+				code = min(code, nanoseconds(b, kernel.Function("egress"), packets)-nanoseconds(b, emptyEgress(b), packets))
+				timed(&engine, func() error { return kernel.LoadTable(table) })
+				timed(&update, func() error { return kernel.LoadTable(table) })
+				walk = min(walk, nanoseconds(b, kernel.Function("egress"), packets)-nanoseconds(b, emptyEgress(b), packets))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(code, "code-ns")
+			b.ReportMetric(walk, "table-ns")
+			b.ReportMetric(engine, "engine-ms")
+			b.ReportMetric(update, "update-ms")
+		})
+	}
+}
+
 // BenchmarkLoadEngine measures how long the kernel takes to load the engine for Linux.
 func BenchmarkLoadEngine(b *testing.B) {
 	engine, err := codegen.GenerateEngine(codegen.Linux)

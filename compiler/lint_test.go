@@ -75,7 +75,7 @@ func TestLintIsBounded(t *testing.T) {
 		a, z := rng.IntN(65536), rng.IntN(65536)
 		return fmt.Sprintf("%d-%d", min(a, z), max(a, z))
 	}
-	for i := range 3000 {
+	for i := range 6000 {
 		fmt.Fprintf(&b, "  rule r%d: %s if remote_port in %s and local_port in %s and sub_interface in %s and compartment in %s\n",
 			i, [...]string{"allow", "deny"}[i%2], span(), span(), span(), span())
 	}

@@ -56,6 +56,17 @@ func SetMapName(s *compiler.Set, ipv6 bool) string {
 	return "set_" + cIdentifier(s.Name)
 }
 
+// SetBytes is the size of the tables that a set starts with.
+func (p *Program) SetBytes(s *compiler.Set) int {
+	n := 0
+	for _, m := range p.Maps {
+		if m.Name == SetMapName(s, false) || m.Name == SetMapName(s, true) {
+			n += int(m.MaxEntries * m.ValueSize)
+		}
+	}
+	return n
+}
+
 // cIdentifier spells a name of the language as a C identifier; different names
 // stay different.
 func cIdentifier(name string) string {

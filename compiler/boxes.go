@@ -98,8 +98,8 @@ func intervalsTo(k ref, starts []uint64, kids []ref, last uint64) [][2]uint64 {
 
 // groups divides the boxes among trees by which of the two most telling variables
 // they leave wide: a box that is wide in a variable would stand on both sides of
-// nearly every cut of it.
-func (g *graphBuilder) groups() [][]int32 {
+// nearly every cut of it. It gives these variables, too.
+func (g *graphBuilder) groups() (groups [][]int32, by []Var) {
 	cuts := make([][]uint64, len(g.vars))
 	for i := range g.boxes {
 		for _, s := range g.boxes[i].sides {
@@ -126,12 +126,15 @@ func (g *graphBuilder) groups() [][]int32 {
 		}
 		byWide[wide] = append(byWide[wide], int32(i))
 	}
-	groups := slices.DeleteFunc(byWide, func(g []int32) bool { return len(g) == 0 })
+	groups = slices.DeleteFunc(byWide, func(g []int32) bool { return len(g) == 0 })
 	if len(groups) == 0 {
-		return [][]int32{nil}
+		return [][]int32{nil}, nil
 	}
 	slices.SortFunc(groups, func(a, b []int32) int { return cmp.Compare(a[0], b[0]) })
-	return groups
+	for _, v := range telling {
+		by = append(by, g.vars[v])
+	}
+	return groups, by
 }
 
 // isWide reports whether ranges reach over more than an eighth of the cuts of their

@@ -70,7 +70,8 @@ func unbound(p *Policy) (ds lang.Diagnostics) {
 // rules, or a single tree if that is hardly larger.
 func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 	g := newGraphBuilder(p, ipv6)
-	best, ok := g.forest(opts.MergeRules, g.groups(), maxKids)
+	groups, by := g.groups()
+	best, ok := g.forest(opts.MergeRules, groups, maxKids)
 	if !ok {
 		return Graph{}, lang.Diagnostics{{
 			Code:    codeLimit,
@@ -78,7 +79,7 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 			Hint:    "split the policy, or use larger prefixes and ranges",
 		}}
 	}
-	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: len(best.roots)}
+	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: len(best.roots), By: by}
 	if plan.Groups > 1 {
 		if single, ok := g.forest(opts.MergeRules, [][]int32{g.all()}, len(best.kids)*5/4+64); ok {
 			best = single

@@ -20,7 +20,7 @@ func TestTreesHalveFieldsThatCanBeUnknown(t *testing.T) {
 	d, err := Compile(p, nil)
 	require.NoError(t, err)
 	require.Less(t, d.IPv4.Plan.Depth, 40)
-	require.Less(t, d.IPv4.Plan.Tests, 4*len(p.Rules))
+	require.Less(t, d.IPv4.Plan.Tests(), 4*len(p.Rules))
 	r := NoContext()
 	for _, index := range []uint32{0, 1, 10, 11, 13, 9007, 9008, 1<<32 - 1} {
 		r.SubInterface = index

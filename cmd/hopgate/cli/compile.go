@@ -118,6 +118,9 @@ func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) 
 	fmt.Fprintf(c.err, "policy %s: %d rules\n", program.Policy, len(diagram.Policy.Rules))
 	fmt.Fprintf(c.err, "IPv4: %s\n", diagram.IPv4.Plan)
 	fmt.Fprintf(c.err, "IPv6: %s\n", diagram.IPv6.Plan)
+	for _, s := range diagram.Policy.Sets {
+		fmt.Fprintf(c.err, "set %s: %d ranges, looked up in tables of %d KB\n", s.Name, len(s.Ranges), (program.SetBytes(s)+1023)/1024)
+	}
 	for _, f := range program.Describe().Functions {
 		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, f.Instructions)
 	}

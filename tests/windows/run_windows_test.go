@@ -95,7 +95,7 @@ func TestRunMisuse(t *testing.T) {
 	path := policyFile(t, corporate)
 	for want, args := range map[string][]string{
 		"--cgroup and a command are for Linux":   {"--cgroup", "x", path},
-		"--connect-stage is for Linux":           {"--connect-stage", "off", path},
+		"--connect-stage and --udp-replies are for Linux":           {"--connect-stage", "off", path},
 		"--hook linux needs a host of":           {"--hook", "linux", path},
 		"loading driver":                         {"--driver", `C:\no such\engine.sys`, path},
 		"started by the service control manager": {"--service", path},

@@ -94,13 +94,13 @@ func TestRun(t *testing.T) {
 func TestRunMisuse(t *testing.T) {
 	path := policyFile(t, corporate)
 	for want, args := range map[string][]string{
-		"--cgroup and a command are for Linux":   {"--cgroup", "x", path},
-		"--connect-stage and --udp-replies are for Linux":           {"--connect-stage", "off", path},
-		"--hook linux needs a host of":           {"--hook", "linux", path},
-		"loading driver":                         {"--driver", `C:\no such\engine.sys`, path},
-		"started by the service control manager": {"--service", path},
-		"the name of one ends in .sys":           {"--driver", path, path},
-		"no policy has an interface `vpx`":       {"--bind", "vpx=0x1", path},
+		"--cgroup and a command are for Linux":            {"--cgroup", "x", path},
+		"--connect-stage and --udp-replies are for Linux": {"--connect-stage", "off", path},
+		"--hook linux needs a host of":                    {"--hook", "linux", path},
+		"loading driver":                                  {"--driver", `C:\no such\engine.sys`, path},
+		"started by the service control manager":          {"--service", path},
+		"the name of one ends in .sys":                    {"--driver", path, path},
+		"no policy has an interface `vpx`":                {"--bind", "vpx=0x1", path},
 	} {
 		out, err := exec.Command(hopgate(t), append([]string{"run"}, args...)...).CombinedOutput()
 		require.Error(t, err)

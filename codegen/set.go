@@ -3,7 +3,6 @@ package codegen
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	mathbits "math/bits"
 
 	"github.com/cilium/ebpf"
@@ -155,42 +154,11 @@ func setKeyBytes(f compiler.Field, ipv6 bool) uint32 {
 	return 4
 }
 
-type prefix struct {
-	first  compiler.Value
-	length int // in bits
-}
-
-// prefixes cuts a range of values of a width into the fewest prefixes.
-func prefixes(r compiler.Range, width int) []prefix {
-	var list []prefix
-	for v := r.First; ; {
-		free := min(trailingZeros(v), width)
-		for free > 0 && lastOf(v, free).Compare(r.Last) > 0 {
-			free--
-		}
-		list = append(list, prefix{v, width - free})
-		last := lastOf(v, free)
-		if last.Compare(r.Last) >= 0 {
-			return list
-		}
-		lo, carry := mathbits.Add64(last.Lo, 1, 0)
-		v = compiler.Value{Hi: last.Hi + carry, Lo: lo}
-	}
-}
-
 func trailingZeros(v compiler.Value) int {
 	if v.Lo != 0 {
 		return mathbits.TrailingZeros64(v.Lo)
 	}
 	return 64 + mathbits.TrailingZeros64(v.Hi)
-}
-
-// lastOf is the last value that differs from v only in its low free bits.
-func lastOf(v compiler.Value, free int) compiler.Value {
-	if free >= 64 {
-		return compiler.Value{Hi: v.Hi | lowBits(free-64), Lo: math.MaxUint64}
-	}
-	return compiler.Value{Hi: v.Hi, Lo: v.Lo | lowBits(free)}
 }
 
 func lowBits(n int) uint64 { return 1<<n - 1 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -120,6 +121,30 @@ func Agree(p *ebpf.Program, policy *compiler.Policy, requests []compiler.Request
 		}
 		if want := policy.Eval(&requests[i]); pass != (want.Verdict != lang.Deny) {
 			return fmt.Errorf("%v passes %+v: %t, by the reference %s", p, requests[i], pass, want.Verdict)
+		}
+	}
+	return nil
+}
+
+// AgreeOnConnect is the same for a connect4 program: it connects to the requests' remote
+// ends.
+func AgreeOnConnect(p *ebpf.Program, policy *compiler.Policy, requests []compiler.Request) error {
+	host, err := NewHost()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	to := make([]netip.AddrPort, len(requests))
+	for i := range requests {
+		to[i] = requests[i].Remote
+	}
+	denied, err := host.Denied(p, to)
+	if err != nil {
+		return err
+	}
+	for i := range requests {
+		if want := policy.Eval(&requests[i]); denied[i] != (want.Verdict == lang.Deny) {
+			return fmt.Errorf("%v denies %+v: %t, by the reference %s", p, requests[i], denied[i], want.Verdict)
 		}
 	}
 	return nil

@@ -91,12 +91,12 @@ const (
 // networkContext is a local function with the contract of
 // bpf_sock_addr_get_network_context: int (ctx, void *buffer, u32 size). The device
 // is that of the socket's route or of the packet.
-func (from *function) networkContext(name string, ofSocket bool) asm.Instructions {
-	if from.devices {
+func (f *function) networkContext(name string, ofSocket bool) asm.Instructions {
+	if f.devices {
 		return networkContextByMap(name)
 	}
 	const buffer, device, link, kind = asm.R6, asm.R7, asm.R8, asm.R9
-	f := &function{}
+	f = &function{} // with blocks of its own
 	fail := f.straight(noBlock, asm.Mov.Imm(asm.R0, -1))
 	fill := f.straight(noBlock,
 		storeTo(buffer, NetworkContextVersion, 1, asm.Word),

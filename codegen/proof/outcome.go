@@ -226,6 +226,7 @@ func (c *checker) checkEvent(g *graph, n *node, e *codegen.Event, flip byte) err
 		ok   bool
 	}{
 		{"verdict", e.Verdict == verdict},
+		{"generation", e.Generation == 0},
 		{"answer", e.Answer == c.expected(e.Rule, e.Audit).verdict},
 		{"process", e.Process == pid},
 		{"protocol", uint64(r.Protocol) == number(protocol, 1)},

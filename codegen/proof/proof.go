@@ -8,6 +8,7 @@ package proof
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -140,12 +141,37 @@ func (c *checker) whole(functions []*function) error {
 		if f.attach != want[i] {
 			return &errWrong{reason: fmt.Sprintf("the object has a function for %s, the policy is for hook %s", f.attach.Section(), c.policy.Hook)}
 		}
-		if err := c.function(f); err != nil {
+	}
+	return c.each(functions, (*checker).function)
+}
+
+// each proves the functions side by side.
+func (c *checker) each(functions []*function, prove func(*checker, *function) error) error {
+	parts := make([]checker, len(functions))
+	errs := make([]error, len(functions))
+	var group sync.WaitGroup
+	for i, f := range functions {
+		parts[i] = *c
+		parts[i].result = &Result{}
+		group.Go(func() { errs[i] = prove(&parts[i], f) })
+	}
+	group.Wait()
+	for i, err := range errs {
+		if err != nil {
 			return err
 		}
-		c.result.Functions++
+		c.result.add(parts[i].result)
 	}
 	return nil
+}
+
+// add counts what was done for a function.
+func (r *Result) add(part *Result) {
+	r.Functions++
+	r.Nodes += part.Nodes
+	r.Boxes += part.Boxes
+	r.Steps += part.Steps
+	r.Idle += part.Idle
 }
 
 // readMaps learns the maps of the object and checks what they start with.

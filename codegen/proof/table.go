@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -66,8 +67,8 @@ const (
 // table is the value of an engine's map.
 type table struct {
 	value   []byte
-	lookups []tableLookup          // by number of the answer
-	lists   map[uint32][]tableTree // those that have been read
+	lookups []tableLookup // by number of the answer
+	lists   sync.Map      // by number of the list: the []tableTree that have been read
 }
 
 // tableLookup is what an answer's slot says: whether a field is in a set.
@@ -77,7 +78,7 @@ type tableLookup struct {
 }
 
 func readTable(t *codegen.Table) *table {
-	return &table{value: codegen.JoinParts(t.Parts(&codegen.TableLoading{})), lists: map[uint32][]tableTree{}}
+	return &table{value: codegen.JoinParts(t.Parts(&codegen.TableLoading{}))}
 }
 
 func (t *table) u32(at uint32) uint32 { return binary.LittleEndian.Uint32(t.value[at:]) }
@@ -102,13 +103,7 @@ func (c *checker) wholeTable(t *codegen.Table, functions []*function) error {
 	if err := c.readSetTables(t.SetTables); err != nil {
 		return &errWrong{reason: err.Error()}
 	}
-	for family, f := range functions {
-		if err := c.family(f, family == 1); err != nil {
-			return err
-		}
-		c.result.Functions++
-	}
-	return nil
+	return c.each(functions, (*checker).family)
 }
 
 // readHeader compares what the header says of the policy.
@@ -230,7 +225,8 @@ func (c *checker) readSetTables(list []codegen.TableSetTable) error {
 }
 
 // family proves what a table decides for one family.
-func (c *checker) family(f *function, ipv6 bool) error {
+func (c *checker) family(f *function) error {
+	ipv6 := f.ipv6()
 	b := &tableGraph{checker: c, ipv6: ipv6, graph: &graph{function: f, sets: len(c.table.lookups)}, tails: map[int32]answer{}}
 	if err := b.build(); err != nil {
 		return &errWrong{reason: fmt.Sprintf("%s: %s", f.attach.Section(), err)}

@@ -74,8 +74,8 @@ func (b *tableGraph) build() error {
 // list reads the trees of a list, and checks what stands beside them: the lowest leaf of
 // each tree, or a lower one, in order, since the engine stops by it.
 func (b *tableGraph) list(list uint32) (trees []tableTree, err error) {
-	if trees, ok := b.table.lists[list]; ok {
-		return trees, nil
+	if trees, ok := b.table.lists.Load(list); ok {
+		return trees.([]tableTree), nil
 	}
 	start := b.table.u32(tableStarts + 4*list)
 	if start%8 != 0 || start > tableFirst-tableLists-8*mostTrees {
@@ -107,7 +107,7 @@ func (b *tableGraph) list(list uint32) (trees []tableTree, err error) {
 		before = lowest
 		trees = append(trees, t)
 	}
-	b.table.lists[list] = trees
+	b.table.lists.Store(list, trees)
 	return trees, nil
 }
 

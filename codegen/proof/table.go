@@ -67,14 +67,8 @@ const (
 // table is the value of an engine's map.
 type table struct {
 	value   []byte
-	lookups []tableLookup // by number of the answer
-	lists   sync.Map      // by number of the list: the []tableTree that have been read
-}
-
-// tableLookup is what an answer's slot says: whether a field is in a set.
-type tableLookup struct {
-	field compiler.Field
-	set   *compiler.Set
+	lookups []memberKey // by number of the answer
+	lists   sync.Map    // by number of the list: the []tableTree that have been read
 }
 
 func readTable(t *codegen.Table) *table {
@@ -133,7 +127,7 @@ func (c *checker) readHeader() error {
 	for i := range n {
 		at := tableSets + 16*(n-1-i)
 		low, high, key := t.u32(at), t.u32(at+4), t.u32(at+8)
-		l := tableLookup{field: compiler.Field(compiler.NumFields)}
+		l := memberKey{field: compiler.Field(compiler.NumFields)}
 		for f := range compiler.Field(compiler.NumFields) {
 			if a, b, ok := fieldSlots(f); ok && a == low && b == high {
 				l.field = f
@@ -236,7 +230,7 @@ func (c *checker) family(f *function) error {
 	p := &part{checker: c, graph: b.graph, tails: b.tails}
 	p.terms = &terms{graph: b.graph, mapped: !ipv6, ipv6: ipv6, count: b.graph.variables(), members: map[memberKey]variable{}}
 	for i, l := range c.table.lookups {
-		p.terms.members[memberKey{l.field, l.set}] = b.graph.members[i]
+		p.terms.members[l] = b.graph.members[i]
 	}
 	p.formulas()
 	p.runner = newRunner(b.graph, p.terms.count)

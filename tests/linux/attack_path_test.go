@@ -85,6 +85,8 @@ var pathAttacks = []attack{
 		}
 		require.NoError(t, unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR_WINDOW, string(window)))
 		require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, -1)) // without a probe
+		// Nothing is sent again after the end of the test.
+		require.NoError(t, unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 		return sendOn(fd)
 	}},
 	{"no room for what is noted of a socket", true, func(t *testing.T, w *world) error {

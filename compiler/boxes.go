@@ -98,8 +98,9 @@ func intervalsTo(k ref, starts []uint64, kids []ref, last uint64) [][2]uint64 {
 
 // groups divides the boxes among trees by which of the two most telling variables
 // they leave wide: a box that is wide in a variable would stand on both sides of
-// nearly every cut of it. It gives these variables, too.
-func (g *graphBuilder) groups() (groups [][]int32, by []Var) {
+// nearly every cut of it. Only those count whose bit is in the mask; it gives these
+// variables, too.
+func (g *graphBuilder) groups(mask int) (groups [][]int32, by []Var) {
 	cuts := make([][]uint64, len(g.vars))
 	for i := range g.boxes {
 		for _, s := range g.boxes[i].sides {
@@ -120,7 +121,7 @@ func (g *graphBuilder) groups() (groups [][]int32, by []Var) {
 	for i := range g.boxes {
 		wide := 0
 		for bit, v := range telling {
-			if isWide(g.boxes[i].side(int32(v)), cuts[v]) {
+			if mask>>bit&1 != 0 && isWide(g.boxes[i].side(int32(v)), cuts[v]) {
 				wide |= 1 << bit
 			}
 		}
@@ -131,8 +132,10 @@ func (g *graphBuilder) groups() (groups [][]int32, by []Var) {
 		return [][]int32{nil}, nil
 	}
 	slices.SortFunc(groups, func(a, b []int32) int { return cmp.Compare(a[0], b[0]) })
-	for _, v := range telling {
-		by = append(by, g.vars[v])
+	for bit, v := range telling {
+		if mask>>bit&1 != 0 {
+			by = append(by, g.vars[v])
+		}
 	}
 	return groups, by
 }

@@ -3,6 +3,7 @@ package compiler
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -67,11 +68,10 @@ func unbound(p *Policy) (ds lang.Diagnostics) {
 }
 
 // compileGraph builds the trees of one address family: a tree for each group of
-// rules, or a single tree if that is hardly larger.
+// rules, or fewer where shorter paths are worth their size.
 func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 	g := newGraphBuilder(p, ipv6)
-	groups, by := g.groups()
-	best, ok := g.forest(opts.MergeRules, groups, maxKids)
+	best, ok := g.bestForest(opts.MergeRules)
 	if !ok {
 		return Graph{}, lang.Diagnostics{{
 			Code:    codeLimit,
@@ -79,12 +79,7 @@ func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
 			Hint:    "split the policy, or use larger prefixes and ranges",
 		}}
 	}
-	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: len(best.roots), By: by}
-	if plan.Groups > 1 {
-		if single, ok := g.forest(opts.MergeRules, [][]int32{g.all()}, len(best.kids)*5/4+64); ok {
-			best = single
-		}
-	}
+	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: best.groups, By: best.by}
 	audit := leaf(len(p.Rules))
 	for i, r := range slices.Backward(p.Rules) {
 		if r.Audit {
@@ -109,6 +104,8 @@ type graphBuilder struct {
 	boxes  []box // of all enforced rules, in order
 	opaque []int // enforced rules that have too many boxes
 	rules  int   // enforced rules up to one that always matches
+
+	chaining sync.Mutex // for conds, while forests are built
 }
 
 func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
@@ -138,19 +135,81 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 	return g
 }
 
-// all is the group of all boxes.
-func (g *graphBuilder) all() []int32 {
-	group := make([]int32, len(g.boxes))
-	for i := range group {
-		group[i] = int32(i)
+// bestForest builds the forest of least cost of those that divide the boxes by both
+// of the most telling variables, by one, or not at all.
+func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
+	finest, by := g.groups(3)
+	best, ok := g.forest(merge, finest, maxKids)
+	best.groups, best.by = len(best.roots), by
+	if !ok || len(finest) == 1 {
+		return best, ok
 	}
-	return group
+	var others [3]trees
+	var builds sync.WaitGroup
+	for mask := range others {
+		groups, by := g.groups(mask)
+		if len(groups) == len(finest) {
+			continue
+		}
+		limit := 2*len(best.kids) + 64
+		if len(groups) == 1 {
+			limit = len(best.kids)*5/4 + 64 // programs for eBPF for Windows must stay small
+		}
+		builds.Go(func() {
+			if t, ok := g.forest(merge, groups, limit); ok {
+				t.groups, t.by = best.groups, by
+				if mask == 0 {
+					t.by = best.by
+				}
+				others[mask] = t
+			}
+		})
+	}
+	builds.Wait()
+	least := best.cost()
+	for _, t := range others {
+		if t.store == nil {
+			continue
+		}
+		if cost := t.cost(); cost < least {
+			best, least = t, cost
+		}
+	}
+	return best, true
 }
 
 // trees are what a forest is made of.
 type trees struct {
 	*store
-	roots []ref
+	roots  []ref
+	groups int   // trees that there might have been
+	by     []Var // what parts them, or would
+}
+
+// cost weighs paths against size: half the path is worth four times the size. Paths
+// are those of a connection for which all intervals of a node are alike.
+func (t trees) cost() float64 {
+	chance := make([]float64, len(t.nodes))
+	for _, r := range t.roots {
+		if !r.isLeaf() {
+			chance[r]++
+		}
+	}
+	path, size := 1.0, 1.0
+	for i := len(t.nodes) - 1; i >= 0; i-- { // parents stand behind their kids
+		if chance[i] == 0 {
+			continue
+		}
+		_, kids := t.node(ref(i))
+		path += chance[i] * float64(bits.Len(uint(len(kids)-1)))
+		size += float64(len(kids) - 1)
+		for _, k := range kids {
+			if !k.isLeaf() {
+				chance[k] += chance[i] / float64(len(kids))
+			}
+		}
+	}
+	return path * path * size
 }
 
 // forest builds one tree for each group of boxes. Opaque rules get one of their
@@ -170,6 +229,8 @@ func (g *graphBuilder) forest(merge bool, groups [][]int32, limit int) (trees, b
 		t.roots = append(t.roots, f.tree(boxes, none))
 	}
 	if len(g.opaque) > 0 {
+		g.chaining.Lock()
+		defer g.chaining.Unlock()
 		rest := none
 		for _, i := range slices.Backward(g.opaque) {
 			r := &g.policy.Rules[i]

@@ -16,7 +16,7 @@ type Plan struct {
 	Trees   []PlanTree
 	Depth   int     // the most comparisons on one path through all trees
 	Mean    float64 // those on a path, if all intervals were alike likely
-	Groups  int     // trees that the boxes fell into by which fields they leave wide; one tree is preferred where it is hardly larger
+	Groups  int     // trees that the boxes fell into by which fields they leave wide; fewer are preferred where shorter paths are worth their size
 	By      []Var   // those fields
 }
 
@@ -55,9 +55,9 @@ func (p Plan) String() string {
 	}
 	switch wide := strings.Join(by, " or "); {
 	case p.Groups > 1 && len(p.Trees) > 1:
-		fmt.Fprintf(&b, "  why: rules that leave %s wide have trees of their own, of which the lowest rule wins; one tree for all would be much larger\n", wide)
+		fmt.Fprintf(&b, "  why: rules that leave %s wide have trees of their own, of which the lowest rule wins; fewer would be too large for what they save\n", wide)
 	case p.Groups > 1:
-		fmt.Fprintf(&b, "  why: %d trees, for rules that leave %s wide, would not be much smaller\n", p.Groups, wide)
+		fmt.Fprintf(&b, "  why: %d trees, for rules that leave %s wide, would make longer paths\n", p.Groups, wide)
 	case len(p.Trees) == 1:
 		b.WriteString("  why: the rules leave the same fields wide\n")
 	}

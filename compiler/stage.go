@@ -34,7 +34,7 @@ func (d *Diagram) without(fields []Field, ipv6 bool) Graph {
 	if p.AuditMode || e.out.full {
 		enforced, audited = e.undecided, e.undecided
 	}
-	graph := e.graph(trees{e.out, []ref{enforced}}, audited)
+	graph := e.graph(trees{store: e.out, roots: []ref{enforced}}, audited)
 	return graph.pruned()
 }
 

@@ -85,16 +85,9 @@ func TestEnginesAgree(t *testing.T) {
 		policies, requests = 30, 500
 	}
 	for seed := range uint64(policies) {
-		rng := rand.New(rand.NewPCG(seed, 2))
-		opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
-		name := "random.hop"
-		if seed%2 == 1 {
-			opts.Syntax, name = lang.YAML, "random.yaml"
-		}
-		text := gen.Policy(rng, opts)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			p := check(t, name, text)
-			agree(t, p, rng, requests)
+			file, text := gen.Case(seed)
+			agree(t, check(t, file, text), rand.New(rand.NewPCG(seed, 3)), requests)
 		})
 	}
 }

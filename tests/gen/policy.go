@@ -34,6 +34,16 @@ func Policy(rng *rand.Rand, opts Options) string {
 	return g.dsl()
 }
 
+// Case is the random policy with a number: the same ones for every engine.
+func Case(seed uint64) (file, text string) {
+	opts := Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
+	file = "random.hop"
+	if seed%2 == 1 {
+		opts.Syntax, file = lang.YAML, "random.yaml"
+	}
+	return file, Policy(rand.New(rand.NewPCG(seed, 2)), opts)
+}
+
 // kind is what the literals of a field are.
 type kind uint8
 

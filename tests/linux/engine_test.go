@@ -142,13 +142,13 @@ func completeRequest(r *compiler.Request, d device) bool {
 // TestEgressAgrees runs random policies on random packets in the kernel.
 func TestEgressAgrees(t *testing.T) {
 	all := devices(t)
-	policies, requests := 60, 400
+	policies, requests := 250, 100
 	if testing.Short() {
 		policies, requests = 10, 100
 	}
-	inEachForm(t, policies, func(t *testing.T, seed uint64, attach attachAs) {
+	inEachForm(t, policies, func(t *testing.T, seed uint64, p *compiler.Policy, attach attachAs) {
 		rng := rand.New(rand.NewPCG(seed, 4))
-		p, k := randomPolicy(t, rng, seed, attach, codegen.Options{DeviceMap: seed%6 == 5, LeaveReplies: seed%6 == 4})
+		k := attach(t, p, codegen.Options{DeviceMap: seed%6 == 5, LeaveReplies: seed%6 == 4}, runtime.KernelOptions{Cgroup: ownCgroup(t)})
 		random := gen.NewRequests(p)
 		egress := k.Function("egress")
 		before := counts(t, k)
@@ -184,28 +184,19 @@ func ownCgroup(t *testing.T) string {
 	return path
 }
 
-// inEachForm runs a test of so many policies in form code, and of half of them in form
-// table.
-func inEachForm(t *testing.T, policies int, test func(t *testing.T, seed uint64, attach attachAs)) {
+// inEachForm runs a test with the first so many policies of the cross-engine tests, but
+// for those of hook accept, in form code; and with every third of them in form table.
+func inEachForm(t *testing.T, policies int, test func(t *testing.T, seed uint64, p *compiler.Policy, attach attachAs)) {
 	for form, attach := range forms {
 		t.Run(form, func(t *testing.T) {
 			for seed := range uint64(policies) {
-				if form == "code" || seed%2 == 0 {
-					t.Run(fmt.Sprint(seed), func(t *testing.T) { test(t, seed, attach) })
+				_, text := gen.Case(seed)
+				p := check(t, text, &compiler.Options{BindAll: true})
+				if p.Hook == compiler.Connect && (form == "code" || seed%3 == 0) {
+					t.Run(fmt.Sprint(seed), func(t *testing.T) { test(t, seed, p, attach) })
 				}
 			}
 		})
-	}
-}
-
-// randomPolicy puts a random policy in force.
-func randomPolicy(t *testing.T, rng *rand.Rand, seed uint64, attach attachAs, program codegen.Options) (*compiler.Policy, *runtime.Kernel) {
-	opts := gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 50, 200}[seed%5]}
-	for {
-		p := check(t, gen.Policy(rng, opts), &compiler.Options{BindAll: true})
-		if p.Hook == compiler.Connect {
-			return p, attach(t, p, program, runtime.KernelOptions{Cgroup: ownCgroup(t)})
-		}
 	}
 }
 
@@ -225,15 +216,15 @@ func requireCounted(t *testing.T, k *runtime.Kernel, p *compiler.Policy, want co
 // which in this namespace has every address.
 func TestConnectAgrees(t *testing.T) {
 	everywhere(t)
-	policies, requests := 40, 60
+	policies, requests := 250, 20
 	if testing.Short() {
 		policies, requests = 8, 20
 	}
 	early := 0
-	inEachForm(t, policies, func(t *testing.T, seed uint64, attach attachAs) {
+	inEachForm(t, policies, func(t *testing.T, seed uint64, p *compiler.Policy, attach attachAs) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		// With a map of devices a denied TCP connection takes seconds to fail.
-		p, k := randomPolicy(t, rng, seed, attach, codegen.Options{LeaveReplies: seed%6 == 4})
+		k := attach(t, p, codegen.Options{LeaveReplies: seed%6 == 4}, runtime.KernelOptions{Cgroup: ownCgroup(t)})
 		random := gen.NewRequests(p)
 		for range requests {
 			r := random.Random(rng)

@@ -238,11 +238,11 @@ func (l *leaks) read() {
 	b := make([]byte, 2048)
 	for {
 		n, from, err := unix.Recvfrom(l.fd, b, 0)
-		if errors.Is(err, unix.EBADF) {
-			return
-		}
-		if err != nil {
-			if l.count.Load() < 0 {
+		switch {
+		case errors.Is(err, unix.EINTR): // by a signal of Go's, while packets may be waiting
+			continue
+		case err != nil:
+			if errors.Is(err, unix.EBADF) || l.count.Load() < 0 {
 				return
 			}
 			continue

@@ -15,6 +15,8 @@ import (
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	hook "github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
+	"github.com/hopgate/hopgate/tests/measure"
 	"github.com/hopgate/hopgate/tests/tracepoint"
 )
 
@@ -25,7 +27,7 @@ func BenchmarkForms(b *testing.B) {
 		policy := classBench(b, name)
 		diagram, err := compiler.Compile(policy, nil)
 		require.NoError(b, err)
-		requests := randomRequests(policy, 20000)
+		requests := gen.Traffic(1, policy, 20000)
 		b.Run(name+"/code", func(b *testing.B) {
 			program, err := codegen.Generate(diagram, nil)
 			if err != nil {
@@ -187,7 +189,12 @@ func BenchmarkEgressForms(b *testing.B) {
 			require.NoError(b, err)
 			program := compileLinux(b, policy, false)
 			kernel := attachAnything(b)
-			packets := packets(randomRequests(policy, 20000))
+			requests := gen.Traffic(1, policy, 20000)
+			egress := func() float64 {
+				nanos, err := measure.OverEmptyEgress(requests, kernel.Function("egress"))
+				require.NoError(b, err)
+				return nanos[0]
+			}
 			code, walk, engine, update := math.Inf(1), math.Inf(1), math.Inf(1), math.Inf(1)
 			timed := func(least *float64, load func() error) {
 				start := time.Now()
@@ -196,10 +203,10 @@ func BenchmarkEgressForms(b *testing.B) {
 			}
 			for b.Loop() {
 				require.NoError(b, kernel.Update(program))
-				code = min(code, nanoseconds(b, kernel.Function("egress"), packets)-nanoseconds(b, emptyEgress(b), packets))
+				code = min(code, egress())
 				timed(&engine, func() error { return kernel.LoadTable(table) })
 				timed(&update, func() error { return kernel.LoadTable(table) })
-				walk = min(walk, nanoseconds(b, kernel.Function("egress"), packets)-nanoseconds(b, emptyEgress(b), packets))
+				walk = min(walk, egress())
 			}
 			b.ReportMetric(0, "ns/op")
 			b.ReportMetric(code, "code-ns")

@@ -30,61 +30,94 @@ policy of form table (.hgp) is compared in the same way.`,
 	}
 	bind := bindFlag(cmd)
 	policyFile := cmd.Flags().String("policy", "", "prove that the object is the policy of `FILE`")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = run(func(args []string) error {
-		path := args[0]
-		object, err := readFile(path)
-		if err != nil {
-			return err
-		}
-		var table *codegen.Table
+		v, err := verify(args[0], *policyFile, bind)
 		switch {
-		case !codegen.IsPack(object):
-			if err := c.verify(path, object); err != nil || *policyFile == "" {
-				return err
-			}
-		case *policyFile == "":
-			return misuse{errors.New("a packed policy has no instructions to verify; give --policy FILE to compare it with")}
-		default:
-			if table, err = codegen.ReadPack(path, object); err != nil {
-				return err
-			}
-		}
-		policy, err := load(*policyFile, &compiler.Options{Bind: bind})
-		if err != nil {
+		case err != nil:
 			return err
+		case *asJSON:
+			return c.printJSON(v)
 		}
-		if err := bind.check(policy); err != nil {
-			return err
+		for _, f := range v.Functions {
+			fmt.Fprintf(c.out, "%s: verified, %d instructions\n", f.Section, f.Instructions)
 		}
-		var found *proof.Result
-		if table != nil {
-			found = proof.CheckTable(policy, table, 0)
-		} else if found, err = proof.Check(policy, object, 0); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		if v.Policy != "" {
+			fmt.Fprintf(c.out, "policy %s: %s\n", v.Policy, v.Proof)
 		}
-		if found.Status != proof.Proved {
-			return fmt.Errorf("%s is not shown to be %s: %s", path, *policyFile, found)
-		}
-		fmt.Fprintf(c.out, "policy %s: %s\n", policy.Name, found)
 		return nil
 	})
 	return cmd
 }
 
-// verify checks an object by the rules of eBPF for Windows.
-func (c *console) verify(path string, object []byte) error {
+// verification is what verify has found right.
+type verification struct {
+	Functions []verifiedFunction `json:"functions"` // none of a packed policy
+	Policy    string             `json:"policy,omitempty"`
+	Proof     string             `json:"proof,omitempty"`
+}
+
+type verifiedFunction struct {
+	Section      string `json:"section"`
+	Instructions int    `json:"instructions"` // of 8 bytes
+}
+
+// verify checks an object, and compares it or a packed policy with the policy of a file,
+// if that is named.
+func verify(path, policyFile string, bind bindings) (*verification, error) {
+	object, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{Functions: []verifiedFunction{}}
+	var table *codegen.Table
+	switch {
+	case !codegen.IsPack(object):
+		if v.Functions, err = verifyFunctions(path, object); err != nil || policyFile == "" {
+			return v, err
+		}
+	case policyFile == "":
+		return nil, misuse{errors.New("a packed policy has no instructions to verify; give --policy FILE to compare it with")}
+	default:
+		if table, err = codegen.ReadPack(path, object); err != nil {
+			return nil, err
+		}
+	}
+	policy, err := load(policyFile, &compiler.Options{Bind: bind})
+	if err == nil {
+		err = bind.check(policy)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found *proof.Result
+	if table != nil {
+		found = proof.CheckTable(policy, table, 0)
+	} else if found, err = proof.Check(policy, object, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if found.Status != proof.Proved {
+		return nil, fmt.Errorf("%s is not shown to be %s: %s", path, policyFile, found)
+	}
+	v.Policy, v.Proof = policy.Name, found.String()
+	return v, nil
+}
+
+// verifyFunctions checks an object by the rules of eBPF for Windows.
+func verifyFunctions(path string, object []byte) ([]verifiedFunction, error) {
 	program, err := codegen.ReadObject(path, object)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	result, err := verifier.Verify(program)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	var functions []verifiedFunction
 	for _, f := range result.Functions {
-		fmt.Fprintf(c.out, "%s: verified, %d instructions\n", f.Section, f.Slots)
+		functions = append(functions, verifiedFunction{f.Section, f.Slots})
 	}
-	return nil
+	return functions, nil
 }
 
 // verified gives a program for eBPF for Windows as an object, which its verifier accepts.
@@ -116,6 +149,7 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 		if mode == "require" {
 			return fmt.Errorf("programs for target %s cannot be proved; leave --proof require out", program.Target)
 		}
+		c.notProved(mode, verbose, "a program", program.Target)
 		return nil
 	}
 	object, err := verified(program)
@@ -143,7 +177,15 @@ func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode
 	case mode == "require":
 		return fmt.Errorf("tables for target %s cannot be proved; leave --proof require out", table.Target)
 	}
+	c.notProved(mode, verbose, "a table", table.Target)
 	return nil
+}
+
+// notProved says that no proof was tried.
+func (c *console) notProved(mode string, verbose bool, what string, target codegen.Target) {
+	if mode == "auto" && verbose {
+		fmt.Fprintf(c.err, "not proved: %s for target %s is not compared with the policy\n", what, target)
+	}
 }
 
 // budget is the time that a proof gets; 0 is all it needs.

@@ -237,14 +237,12 @@ func (l *leaks) read() {
 	defer close(l.done)
 	b := make([]byte, 2048)
 	for {
+		ended := l.count.Load() < 0 // before looking: then all packets are there
 		n, from, err := unix.Recvfrom(l.fd, b, 0)
 		switch {
-		case errors.Is(err, unix.EINTR): // by a signal of Go's, while packets may be waiting
-			continue
-		case err != nil:
-			if errors.Is(err, unix.EBADF) || l.count.Load() < 0 {
-				return
-			}
+		case errors.Is(err, unix.EBADF), ended && errors.Is(err, unix.EAGAIN):
+			return
+		case err != nil: // a signal of Go's may interrupt it
 			continue
 		}
 		if sa, ok := from.(*unix.SockaddrLinklayer); ok && sa.Pkttype == unix.PACKET_OUTGOING && leaked(b[:n]) {

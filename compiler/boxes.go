@@ -33,17 +33,15 @@ func (b *box) side(v int32) [][2]uint64 {
 // part by part instead.
 const maxBoxes = 64
 
-// maxSides is how many variables the forest has bits for.
+// maxSides is how many variables the forest has bits for: those of fields and the
+// first ones of sets and interfaces.
 const maxSides = 64
 
 // boxesOf gives the boxes that make up the condition of "the rule matches". They are
-// disjoint. It gives false when there are too many, or too many variables for a
-// box.
+// disjoint. It gives false when there are too many, or when they need a variable
+// beyond the first maxSides.
 func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
 	r := &g.policy.Rules[rule]
-	if len(g.vars) > maxSides {
-		return nil, false
-	}
 	g.conds.limit = len(g.conds.kids) + 1000 + 8*bounds(r.Cond)
 	cond := g.conds.cond(r.Cond, g.policy.matchesUnknown(r.Verdict))
 	if g.conds.full {
@@ -63,6 +61,9 @@ func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
 			return len(boxes) <= maxBoxes
 		}
 		v := g.conds.nodes[r].level
+		if v >= maxSides {
+			return false
+		}
 		starts, kids := g.conds.node(r)
 		for i, k := range kids {
 			if k == isFalse || slices.Contains(kids[:i], k) {

@@ -170,3 +170,30 @@ func TestCompileNeedsBoundInterfaces(t *testing.T) {
 	require.ErrorAs(t, err, &ds)
 	require.Contains(t, ds[0].Hint, "--bind vpn=0x")
 }
+
+// TestManySets has more sets than a tree has variables: rules that need none of the
+// last sets are in trees all the same.
+func TestManySets(t *testing.T) {
+	const sets, rules = 100, 300
+	p := &Policy{Name: "many", Default: lang.Allow}
+	for i := range sets {
+		p.Sets = append(p.Sets, &Set{Name: fmt.Sprintf("s%d", i), Field: RemotePort, Ranges: []Range{{Number(uint64(100 * i)), Number(uint64(100*i + 10))}}})
+	}
+	for i := range rules {
+		cond := All{In{Field: LocalPort, Ranges: []Range{{Number(uint64(i)), Number(uint64(2 * i))}}}}
+		if i%3 == 0 {
+			cond = append(cond, InSet{Field: RemotePort, Set: p.Sets[i/3]})
+		}
+		p.Rules = append(p.Rules, Rule{ID: fmt.Sprintf("r%d", i), Verdict: []lang.Verdict{lang.Deny, lang.Allow}[i%2], Cond: cond})
+	}
+	d, err := Compile(p, nil)
+	require.NoError(t, err)
+	require.Equal(t, sets-(maxSides-1), d.IPv4.Plan.Chained) // one variable is the local port
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 20000 {
+		r := NoContext()
+		r.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(rng.IntN(700)))
+		r.Remote = netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(rng.IntN(100*sets+100)))
+		require.Equal(t, p.Eval(&r), d.Decide(&r), "%+v", r)
+	}
+}

@@ -19,6 +19,8 @@ func variables(p *Policy, ipv6 bool) []Var {
 		for part := Whole; part <= Low64; part++ {
 			add(Var{Field: f, Part: part})
 		}
+	}
+	for f := range Field(NumFields) {
 		for _, s := range p.Sets {
 			add(Var{Field: f, Set: s})
 		}

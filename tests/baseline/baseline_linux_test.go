@@ -2,7 +2,6 @@ package baseline
 
 import (
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -17,12 +16,7 @@ import (
 
 // What hopgate is compared with decides as the reference does.
 func TestBaselinesAreRight(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("must run as root in CI")
-		}
-		t.Skip("needs root, to load programs into the kernel")
-	}
+	measure.NeedsRoot(t)
 	sets := map[string]*compiler.Policy{}
 	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000"} {
 		set, err := classbench.Set(name)

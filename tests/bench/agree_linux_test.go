@@ -122,7 +122,7 @@ func agreeInVM(t *testing.T, d *compiler.Diagram, counters bool, requests []comp
 }
 
 func agreeInKernel(t *testing.T, d *compiler.Diagram, counters bool, requests []compiler.Request, want []compiler.Decision) {
-	needsRoot(t)
+	measure.NeedsRoot(t)
 	compiled, err := measure.Encode(d, codegen.Linux, counters)
 	require.NoError(t, err)
 	loaded, _, err := compiled.Load("egress", 1)

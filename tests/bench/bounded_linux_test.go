@@ -14,6 +14,7 @@ import (
 	hook "github.com/hopgate/hopgate/runtime"
 	"github.com/hopgate/hopgate/tests/classbench"
 	"github.com/hopgate/hopgate/tests/gen"
+	"github.com/hopgate/hopgate/tests/measure"
 )
 
 // A policy's diagram and program stay linear in its rules, whatever these are, and
@@ -84,8 +85,8 @@ func TestTooLarge(t *testing.T) {
 	require.ErrorContains(t, err, "is too large for target windows")
 	require.ErrorContains(t, err, "the limit is 65536 [too-large]: use larger prefixes and ranges, fewer rules, or --no-counters")
 
-	needsRoot(t)
-	cgroup, err := os.MkdirTemp(cgroups, "hopgate-bench-")
+	measure.NeedsRoot(t)
+	cgroup, err := os.MkdirTemp(measure.Cgroups, "hopgate-bench-")
 	require.NoError(t, err)
 	defer os.Remove(cgroup)
 	_, err = hook.AttachKernel(compileLinux(t, policy, true), &hook.KernelOptions{Cgroup: cgroup})

@@ -17,7 +17,7 @@ import (
 // BenchmarkEgress measures policies in the kernel as the command in tests/bench/table
 // does, which prints them beside goals and other programs.
 func BenchmarkEgress(b *testing.B) {
-	needsRoot(b)
+	measure.NeedsRoot(b)
 	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000", "acl1_100000"} {
 		b.Run(name, func(b *testing.B) {
 			policy := classBench(b, name)
@@ -48,7 +48,7 @@ func compileLinux(b testing.TB, policy *compiler.Policy, counters bool) *codegen
 // attachAnything puts a policy in force in a cgroup that nobody is in, so that the
 // kernel's types have been read before something is measured.
 func attachAnything(b testing.TB) *hook.Kernel {
-	cgroup, err := os.MkdirTemp(cgroups, "hopgate-bench-")
+	cgroup, err := os.MkdirTemp(measure.Cgroups, "hopgate-bench-")
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = os.Remove(cgroup) })
 	file, err := lang.Parse("any.hop", []byte("policy any { default allow }"))

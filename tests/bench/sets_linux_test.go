@@ -19,7 +19,7 @@ import (
 // Large sets hold what their prefixes say, in the VM and in the kernel: at the ends of
 // prefixes, beside these, and at random addresses.
 func TestSetsAgreeAtSize(t *testing.T) {
-	needsRoot(t)
+	measure.NeedsRoot(t)
 	for _, p := range measure.Sets() {
 		if p.N < 30_000 || testing.Short() && p.N > 100_000 {
 			continue
@@ -92,7 +92,7 @@ func deniedInKernel(t *testing.T, d *compiler.Diagram, to []netip.AddrPort) []bo
 
 // BenchmarkSets measures what the rows of the table of sets show.
 func BenchmarkSets(b *testing.B) {
-	needsRoot(b)
+	measure.NeedsRoot(b)
 	for _, p := range measure.Sets() {
 		b.Run(fmt.Sprintf("%s/%d", p.Within, p.N), func(b *testing.B) {
 			for b.Loop() {

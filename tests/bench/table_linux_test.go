@@ -179,7 +179,7 @@ func BenchmarkSwitch(b *testing.B) {
 // long a policy takes until it is in force in all stages: the first time with the engine,
 // and by one update.
 func BenchmarkEgressForms(b *testing.B) {
-	needsRoot(b)
+	measure.NeedsRoot(b)
 	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
 		b.Run(name, func(b *testing.B) {
 			policy := classBench(b, name)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -19,7 +20,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cgroups = "/sys/fs/cgroup/unified"
+// Cgroups is where cgroup v2 is mounted.
+const Cgroups = "/sys/fs/cgroup/unified"
+
+// NeedsRoot skips a test where programs cannot be loaded, and fails it in CI.
+func NeedsRoot(t testing.TB) {
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("CI") != "":
+		t.Fatal("must run as root in CI")
+	default:
+		t.Skip("needs root, to load programs and to make a network namespace")
+	}
+}
 
 // A Host is a network namespace in which every IPv4 address is local, for the
 // calling goroutine only, and a cgroup that this process is in: sockets can be
@@ -42,7 +55,7 @@ func NewHost() (*Host, error) {
 	if err := errors.Join(netlink.LinkSetUp(lo), netlink.RouteAdd(everywhere)); err != nil {
 		return nil, err
 	}
-	h := &Host{filepath.Join(cgroups, fmt.Sprintf("hopgate-bench-%d", os.Getpid()))}
+	h := &Host{filepath.Join(Cgroups, fmt.Sprintf("hopgate-bench-%d", os.Getpid()))}
 	if err := os.Mkdir(h.cgroup, 0o755); err != nil {
 		return nil, err
 	}
@@ -55,7 +68,7 @@ func join(cgroup string) error {
 
 // Close leaves the cgroup and removes it.
 func (h *Host) Close() error {
-	return errors.Join(join(cgroups), os.Remove(h.cgroup))
+	return errors.Join(join(Cgroups), os.Remove(h.cgroup))
 }
 
 // Connect attaches a connect program and connects a UDP socket, which sends nothing,

@@ -120,9 +120,7 @@ func (f *function) networkContext(name string, ofSocket bool) asm.Instructions {
 		find := f.branch(asm.JEq, asm.R0, 0, fail, f.straight(there, routeDevice(device)...), asm.FnSkcToTcpSock.Call())
 		entry = f.branch(asm.JEq, asm.R1, 0, fail, find, asm.LoadMem(asm.R1, asm.R1, linuxOpsSocket, asm.DWord))
 	} else {
-		entry = f.straight(there,
-			callKernel("bpf_cast_to_kern_ctx"),
-			loadMember(device, asm.R0, "sk_buff", "dev"))
+		entry = f.straight(there, loadOfPacket(device, asm.R1, "dev")...)
 	}
 	entry = f.branch(asm.JNE, asm.R3, NetworkContextSize, fail, entry, asm.Mov.Reg(buffer, asm.R2))
 	code, err := assemble(f.blocks, entry)

@@ -43,12 +43,9 @@ func (f *function) ingress() blockID {
 	if f.devices {
 		network = f.straight(network, asm.Mov.Reg(asm.R1, regContext), asm.FnGetNetnsCookie.Call())
 	} else {
-		network = f.straight(network,
-			asm.Mov.Reg(asm.R1, regContext),
-			callKernel("bpf_cast_to_kern_ctx"),
-			loadMember(asm.R1, asm.R0, "sk_buff", "dev"),
+		network = f.straight(network, append(loadOfPacket(asm.R1, regContext, "dev"),
 			loadMember(asm.R1, asm.R1, "net_device", "nd_net.net"),
-			loadMember(asm.R0, asm.R1, "net", "net_cookie"))
+			loadMember(asm.R0, asm.R1, "net", "net_cookie"))...)
 	}
 	ports := func(at int16) blockID {
 		return f.longer(at+4, f.straight(network,

@@ -356,6 +356,24 @@ func JoinParts(parts []TablePart) []byte {
 	return value
 }
 
+// TablePages gives the values of the engine's map on Windows, by page; those left out are
+// zero.
+func TablePages(parts []TablePart) map[uint32][]byte {
+	pages := map[uint32][]byte{}
+	for _, p := range parts {
+		for at, data := p.At, p.Data; len(data) > 0; {
+			page := pages[uint32(at/TablePage)]
+			if page == nil {
+				page = make([]byte, TablePage)
+				pages[uint32(at/TablePage)] = page
+			}
+			n := copy(page[at%TablePage:], data)
+			at, data = at+n, data[n:]
+		}
+	}
+	return pages
+}
+
 // TableGeneration is the generation of a table's value; 0 without one.
 func TableGeneration(value []byte) uint32 {
 	if len(value) < headerGeneration+4 {

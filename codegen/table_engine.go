@@ -76,11 +76,14 @@ func engineMaps(target Target) []*ebpf.MapSpec {
 }
 
 // TableValueMap describes the map that holds one policy; TableMap leads to it. On Linux it
-// is memory that can be mapped, so that only what is used need be written.
+// is one value in memory that can be mapped, so that only what is used need be written; on
+// Windows the value in pages, by number.
 func TableValueMap(target Target) *ebpf.MapSpec {
 	spec := &ebpf.MapSpec{Name: "hopgate_table", Type: target.mapType(ebpf.WindowsArray), KeySize: 4, ValueSize: TableValueSize, MaxEntries: 1}
 	if target == Linux {
 		spec.Flags = linuxMmapable
+	} else {
+		spec.ValueSize, spec.MaxEntries = TablePage, TableValueSize/TablePage
 	}
 	return spec
 }
@@ -134,21 +137,24 @@ func (f *function) told(dst asm.Register) asm.Instructions {
 }
 
 // findTable looks for the table that is in force, checks that it is one, and notes
-// where it is.
+// where it is; on Windows that of its first page, and of the map of all.
 func (f *function) findTable(next blockID) blockID {
-	find := func(next blockID, key int64, from asm.Instruction) blockID {
-		return f.branch(asm.JEq, asm.R0, 0, f.broken, next,
-			storeImm(stackKey, key, asm.Word),
-			from,
+	find := func(next blockID, key int64, from ...asm.Instruction) blockID {
+		code := append(asm.Instructions{storeImm(stackKey, key, asm.Word)}, from...)
+		return f.branch(asm.JEq, asm.R0, 0, f.broken, next, append(code,
 			asm.Mov.Reg(asm.R2, regStack),
 			asm.Add.Imm(asm.R2, stackKey),
-			f.target.call(helperMapLookup))
+			f.target.call(helperMapLookup))...)
 	}
 	check := f.whenReg(asm.JNE, asm.R1, asm.R2, f.broken, next,
 		asm.StoreMem(regStack, stackTable, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, headerMagic, asm.DWord),
 		asm.LoadImm(asm.R2, TableVersion<<32|int64(TableMagic(f.target)), asm.DWord))
-	return find(find(check, 0, asm.Mov.Reg(asm.R1, asm.R0)), int64(f.hook), loadMap(asm.R1, TableMap))
+	from := asm.Instructions{asm.Mov.Reg(asm.R1, asm.R0)}
+	if f.target != Linux {
+		from = append(from, asm.StoreMem(regStack, f.frame+enginePages, asm.R0, asm.DWord))
+	}
+	return find(find(check, 0, from...), int64(f.hook), loadMap(asm.R1, TableMap))
 }
 
 // byTable decides as the table says. Stages that remember decisions have found it

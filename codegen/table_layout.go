@@ -17,6 +17,12 @@ const (
 	TableValueSize = tableDescription + tableDescriptionSize
 	TableCounters  = tableNodes * tableNodeSize // place of the u64 counters by rule
 
+	// TablePage is the size of the values that hold the table on Windows: eBPF for Windows
+	// takes and gives values of less than 64 KB (ebpf_operation_header_t in ebpf_protocol.h
+	// has their length as a u16).
+	TablePage = 1 << pageBits
+	pageBits  = 15
+
 	tableNodes           = 1 << 16
 	tableNodeSize        = 64
 	tableRules           = 1 << 16
@@ -187,6 +193,12 @@ const (
 	engineTree      = engineSlots - 8     // u64: place of the next entry of the list
 	engineAuditTree = engineTree - 8      // the same of audit rules
 	engineLeaf      = engineAuditTree - 8 // the rule that decided, while audit rules are looked for
+
+	// On Windows also the map of the table's pages, and what a walk keeps while it looks
+	// one up.
+	enginePages  = engineLeaf - 8
+	engineOne    = enginePages - 8
+	engineRounds = engineOne - 8
 )
 
 // TableMap is the engine's array of maps, by compiler.Hook, that leads to the policy

@@ -114,3 +114,31 @@ func TestTableLimits(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, table.Nodes(), 16000) // some 7 rules a node
 }
+
+// TestWindowsElements: eBPF for Windows moves a key and its value in one request, whose
+// length is a u16 (ebpf_operation_header_t in ebpf_protocol.h).
+func TestWindowsElements(t *testing.T) {
+	engine, err := GenerateEngine(Windows)
+	require.NoError(t, err)
+	for _, m := range engine.Maps {
+		for ; m != nil; m = m.InnerMap {
+			require.Less(t, m.KeySize+m.ValueSize, uint32(65535-24), m.Name)
+		}
+	}
+}
+
+// TestTablePages: pages are the value, wherever its parts begin and end.
+func TestTablePages(t *testing.T) {
+	long := make([]byte, 2*TablePage)
+	for i := range long {
+		long[i] = byte(i*i>>8) | 1
+	}
+	parts := []TablePart{{0, []byte{1}}, {TablePage - 3, long}, {TableValueSize - 2, []byte{2, 3}}}
+	pages := TablePages(parts)
+	require.Len(t, pages, 4)
+	joined := make([]byte, TableValueSize)
+	for n, page := range pages {
+		copy(joined[TablePage*n:], page)
+	}
+	require.Equal(t, JoinParts(parts), joined)
+}

@@ -13,6 +13,8 @@ const (
 	regOne  = asm.R0 // reference in the one tree
 	regTwo  = asm.R8 // and in the other
 	regBest = regLeaf
+
+	regRounds = asm.R5 // on Windows how often the walk has gone round
 )
 
 // maxTableRounds is how often a walk may go round: once for each step at most, but for
@@ -116,13 +118,13 @@ func (f *function) walk(p walkPlace, next blockID) blockID {
 		f.blocks[head] = block{jump: jump{op: asm.JCOND, wide: true}, taken: f.broken, next: turn}
 	} else {
 		f.blocks[head] = block{
-			code: asm.Instructions{asm.Add.Imm(asm.R5, 1)},
-			jump: jump{op: asm.JGT, wide: true, dst: asm.R5, imm: firstTableRound + maxTableRounds}, taken: f.broken, next: turn,
+			code: asm.Instructions{asm.Add.Imm(regRounds, 1)},
+			jump: jump{op: asm.JGT, wide: true, dst: regRounds, imm: firstTableRound + maxTableRounds}, taken: f.broken, next: turn,
 		}
 	}
 	begin := f.nextTree(p.cursor, regOne, f.nextTree(p.cursor, regTwo, head))
 	if f.target != Linux {
-		begin = f.straight(begin, asm.Mov.Imm(asm.R5, firstTableRound))
+		begin = f.straight(begin, asm.Mov.Imm(regRounds, firstTableRound))
 	}
 	return f.straight(begin, asm.Mov.Imm32(regBest, noLeaf-math.MaxInt32-1))
 }
@@ -164,16 +166,22 @@ func (f *function) nextTree(cursor int16, ref asm.Register, next blockID) blockI
 // step goes from a node to its kid: the one whose index is how many of the node's
 // numbers the value is above. There is no jump that a processor could guess wrongly.
 func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
-	code := asm.Instructions{
-		asm.Mov.Reg(asm.R1, ref),
-		asm.And.Imm(asm.R1, refPlaceMask),
-		asm.Add.Reg(asm.R1, regTable),
+	var code asm.Instructions
+	if f.target == Linux {
+		code = asm.Instructions{
+			asm.Mov.Reg(asm.R1, ref),
+			asm.And.Imm(asm.R1, refPlaceMask),
+			asm.Add.Reg(asm.R1, regTable),
+		}
+	} else {
+		code = asm.Instructions{asm.Mov.Reg(asm.R2, ref), asm.And.Imm(asm.R2, (TablePage-1)&refPlaceMask), asm.Add.Reg(asm.R1, asm.R2)}
+	}
+	code = append(code,
 		asm.Mov.Reg(asm.R2, ref),
 		asm.And.Imm(asm.R2, refSlotMask),
 		asm.LSh.Imm(asm.R2, 2),
 		asm.Add.Reg(asm.R2, p.slots),
-		asm.LoadMem(asm.R2, asm.R2, p.at, asm.Word),
-	}
+		asm.LoadMem(asm.R2, asm.R2, p.at, asm.Word))
 	for k := range int16(tableKids - 1) {
 		to := asm.R4
 		if k == 0 {
@@ -189,11 +197,51 @@ func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
 		asm.And.Imm(asm.R3, 4*(tableKids-1)),
 		asm.Add.Reg(asm.R1, asm.R3),
 		asm.LoadMem(asm.R1, asm.R1, nodeKids, asm.Word))
-	return f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
+	node := f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
+	if f.target == Linux {
+		return node
+	}
+	keep := asm.Instructions{
+		asm.StoreMem(regStack, f.frame+engineOne, regOne, asm.DWord),
+		asm.StoreMem(regStack, f.frame+engineRounds, regRounds, asm.DWord),
+		asm.Mov.Reg(asm.R1, ref),
+		asm.And.Imm(asm.R1, refPlaceMask),
+		asm.RSh.Imm(asm.R1, pageBits),
+	}
+	return f.findPage(node, keep,
+		asm.LoadMem(regOne, regStack, f.frame+engineOne, asm.DWord),
+		asm.LoadMem(regRounds, regStack, f.frame+engineRounds, asm.DWord))
+}
+
+// findPage looks up, on Windows, the page of the table whose number is in r1 after the
+// code, and leaves it there after the rest.
+func (f *function) findPage(next blockID, code asm.Instructions, rest ...asm.Instruction) blockID {
+	code = append(code,
+		asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, regStack, f.frame+enginePages, asm.DWord),
+		asm.Mov.Reg(asm.R2, regStack),
+		asm.Add.Imm(asm.R2, stackKey),
+		f.target.call(helperMapLookup),
+		asm.Mov.Reg(asm.R1, asm.R0))
+	return f.branch(asm.JEq, asm.R1, 0, f.broken, next, append(code, rest...)...)
 }
 
 // countInTable adds one to the counter of the rule in a register.
 func (f *function) countInTable(leaf asm.Register, next blockID) blockID {
+	if f.target != Linux {
+		add := f.straight(next,
+			asm.Mov.Reg(asm.R2, leaf),
+			asm.And.Imm(asm.R2, (TablePage/8-1)<<leafShift),
+			asm.Add.Reg(asm.R1, asm.R2),
+			asm.Mov.Imm(asm.R2, 1),
+			asm.StoreXAdd(asm.R1, asm.R2, asm.DWord))
+		return f.ifFlag(flagNoCounters, next, f.findPage(add, asm.Instructions{
+			asm.Mov.Reg(asm.R1, leaf),
+			asm.RSh.Imm(asm.R1, pageBits),
+			asm.And.Imm(asm.R1, 8*tableRules/TablePage-1),
+			asm.Add.Imm(asm.R1, TableCounters/TablePage),
+		}))
+	}
 	add := f.straight(next,
 		asm.Mov.Reg(asm.R1, leaf),
 		asm.RSh.Imm(asm.R1, leafShift),

@@ -33,11 +33,7 @@ func (c *counters) sums() []uint64 {
 	}
 	counts := make([]uint64, len(c.seen))
 	if c.from > 0 {
-		if value, err := c.values.Lookup(binary.LittleEndian.AppendUint32(nil, 0)); err == nil {
-			for k := range counts {
-				counts[k] = binary.LittleEndian.Uint64(value[c.from+8*k:])
-			}
-		}
+		c.values.ChangesWithin(c.from, counts, nil)
 		return counts
 	}
 	for k := range counts {

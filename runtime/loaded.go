@@ -96,12 +96,9 @@ func decisions(m *ebpf.Map, rules int) []uint64 {
 	if m == nil {
 		return counts
 	}
-	if m.ValueSize() == codegen.TableValueSize {
-		values := make([]byte, 8*rules)
-		if memory, err := m.Memory(); err == nil {
-			if _, err := memory.ReadAt(values, codegen.TableCounters); err == nil {
-				copy(counts, codegen.TableCounts(values, rules))
-			}
+	if size := m.ValueSize(); size == codegen.TableValueSize || size == codegen.TablePage {
+		if values, err := readTableValue(m, codegen.TableCounters, 8*rules); err == nil {
+			copy(counts, codegen.TableCounts(values, rules))
 		}
 		return counts
 	}

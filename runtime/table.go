@@ -128,7 +128,15 @@ func (m instanceTables) Table(hook compiler.Hook) ([]byte, error) {
 	if inner == nil {
 		return nil, nil
 	}
-	return inner.Lookup(mapKey(0))
+	var value []byte
+	for n := range inner.Spec().MaxEntries {
+		page, err := inner.Lookup(mapKey(n))
+		if err != nil {
+			return nil, err
+		}
+		value = append(value, page...)
+	}
+	return value, nil
 }
 
 func (m instanceTables) Generation(hook compiler.Hook) (uint32, error) {
@@ -141,8 +149,10 @@ func (m instanceTables) Switch(hook compiler.Hook, value []codegen.TablePart) er
 	if err != nil {
 		return err
 	}
-	if err := inner.Update(mapKey(0), codegen.JoinParts(value), vm.Any); err != nil {
-		return err
+	for n, page := range codegen.TablePages(value) {
+		if err := inner.Update(mapKey(n), page, vm.Any); err != nil {
+			return err
+		}
 	}
 	return m.tables.SetMap(mapKey(uint32(hook)), inner)
 }

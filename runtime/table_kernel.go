@@ -43,26 +43,41 @@ func (m kernelTables) Table(hook compiler.Hook) ([]byte, error) {
 		return nil, err
 	}
 	defer inner.Close()
-	return inner.LookupBytes(uint32(0))
+	return readTableValue(inner, 0, codegen.TableValueSize)
 }
 
 func (m kernelTables) Generation(hook compiler.Hook) (uint32, error) {
-	if !m.inMemory() {
-		value, err := m.Table(hook)
-		return codegen.TableGeneration(value), err
-	}
 	inner, err := m.inner(hook)
 	if inner == nil {
 		return 0, err
 	}
 	defer inner.Close()
-	memory, err := inner.Memory()
-	if err != nil {
-		return 0, err
-	}
-	header := make([]byte, codegen.TableGenerationAt+4)
-	_, err = memory.ReadAt(header, 0)
+	header, err := readTableValue(inner, 0, codegen.TableGenerationAt+4)
 	return codegen.TableGeneration(header), err
+}
+
+// readTableValue reads some bytes of the table that a map holds, from memory where that
+// can be had, else by pages.
+func readTableValue(m *ebpf.Map, at, length int) ([]byte, error) {
+	value := make([]byte, 0, length)
+	if m.Type() == ebpf.Array {
+		memory, err := m.Memory()
+		if err != nil {
+			return nil, err
+		}
+		_, err = memory.ReadAt(value[:length], int64(at))
+		return value[:length], err
+	}
+	for len(value) < length {
+		place := at + len(value)
+		page, err := m.LookupBytes(uint32(place / codegen.TablePage))
+		if err != nil {
+			return nil, err
+		}
+		rest := page[place%codegen.TablePage:]
+		value = append(value, rest[:min(len(rest), length-len(value))]...)
+	}
+	return value, nil
 }
 
 func (m kernelTables) Switch(hook compiler.Hook, value []codegen.TablePart) error {
@@ -74,20 +89,20 @@ func (m kernelTables) Switch(hook compiler.Hook, value []codegen.TablePart) erro
 	return m.tables.Put(uint32(hook), inner)
 }
 
-// fill makes a map of a table. In memory it writes only what is not zero.
+// fill makes a map of a table. It writes only what is not zero.
 func (m kernelTables) fill(value []codegen.TablePart) (*ebpf.Map, error) {
-	target := codegen.Windows
-	if m.inMemory() {
-		target = codegen.Linux
+	spec := codegen.TableValueMap(m.target)
+	if m.inMemory() { // tests run the engine for Windows on Linux, too
+		spec.Type, spec.Flags = ebpf.Array, codegen.TableValueMap(codegen.Linux).Flags
 	}
-	inner, err := ebpf.NewMap(codegen.TableValueMap(target))
+	inner, err := ebpf.NewMap(spec)
 	if err != nil {
 		return nil, err
 	}
 	if m.inMemory() {
 		err = writeParts(inner, value)
 	} else {
-		err = inner.Put(uint32(0), codegen.JoinParts(value))
+		err = putPages(inner, value)
 	}
 	if err != nil {
 		_ = inner.Close()
@@ -103,6 +118,15 @@ func writeParts(to *ebpf.Map, parts []codegen.TablePart) error {
 	}
 	for _, p := range parts {
 		if _, err := memory.WriteAt(p.Data, int64(p.At)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putPages(to *ebpf.Map, parts []codegen.TablePart) error {
+	for n, page := range codegen.TablePages(parts) {
+		if err := to.Put(n, page); err != nil {
 			return err
 		}
 	}

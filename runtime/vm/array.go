@@ -21,13 +21,13 @@ func (m *Map) Changes(cpu int, seen []uint64, found []uint32) []uint32 {
 	return found
 }
 
-// ChangesWithin is Changes for counters that follow one another in the first value
-// of an array, from an offset on that is a multiple of 8.
+// ChangesWithin is Changes for counters that follow one another in the values of an
+// array, from an offset on; it and the size of a value are multiples of 8.
 func (m *Map) ChangesWithin(offset int, seen []uint64, found []uint32) []uint32 {
-	if m.form.kind != arrayMap || m.values == nil || offset < 0 || offset > int(m.spec.ValueSize) {
+	if m.form.kind != arrayMap || m.values == nil || offset < 0 || offset > 8*len(m.values) {
 		return found
 	}
-	room := (int(m.spec.ValueSize) - offset) / 8
+	room := len(m.values) - offset/8
 	for i := range seen[:min(len(seen), room)] {
 		if v := atomic.LoadUint64(&m.values[offset/8+i]); v != seen[i] {
 			seen[i] = v

@@ -32,7 +32,8 @@ func linuxMap(spec *ebpf.MapSpec) *ebpf.MapSpec {
 	m.Type = linuxMapTypes[spec.Type]
 	switch {
 	case m.Name == codegen.TableMap:
-		m.InnerMap = codegen.TableValueMap(codegen.Linux)
+		m.InnerMap = codegen.TableValueMap(codegen.Windows)
+		m.InnerMap.Type, m.InnerMap.Flags = ebpf.Array, codegen.TableValueMap(codegen.Linux).Flags
 	case m.InnerMap != nil:
 		m.InnerMap = codegen.SetTableMap(make([]byte, 64), codegen.Linux)
 		m.InnerMap.Contents = nil

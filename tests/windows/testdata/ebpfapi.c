@@ -16,7 +16,11 @@ typedef int32_t fd_t;
 typedef int32_t result_t;
 
 enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_KEY_NOT_FOUND = 19 };
-enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22 }; // errno
+enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22, RANGE = 34 }; // errno
+
+// Keys and values go to the kernel and back in a request, whose length is a u16, after
+// 24 bytes (ebpf_operation_map_update_element_request_t in ebpf_protocol.h).
+enum { LARGEST_ELEMENT = 65535 - 24 };
 
 enum { MAP = 1, LINK = 2, PROGRAM = 3 }; // ebpf_object_type_t
 static const char *const kinds[] = {"", "map", "link", "program"};
@@ -355,6 +359,8 @@ static int syscall_map(int command, const uint8_t *attr)
            command == 2 ? hex(value, m->value) : "");
     if (failing())
         return -NO_MEMORY;
+    if (command <= 2 && m->key + value_size(m) > LARGEST_ELEMENT)
+        return -RANGE;
     switch (command) {
     case 1:
         return map_lookup(m, key, value);

@@ -42,6 +42,13 @@ const (
 	atomicStore    = 0x110
 )
 
+// What the machine leaves out of RFC 9669, as eBPF for Windows does: both are
+// conformance groups of their own.
+var (
+	errPacket = errors.New("legacy load of packet bytes (group packet), which this machine has not")
+	errCallX  = errors.New("call through a register (group callx), which this machine has not")
+)
+
 var errOpcode = errors.New("no such opcode")
 
 // decode checks the slots and turns them into the form that runs.
@@ -78,7 +85,7 @@ func (p *Program) decodeSlot(slots []raw, i int, env *Environment) (wide bool, e
 	switch r.code & 7 {
 	case classLd:
 		if r.code != codeLoadImm {
-			return false, errOpcode
+			return false, loadError(r.code)
 		}
 		in, err = p.loadImm(slots[i:])
 		wide = true
@@ -97,6 +104,14 @@ func (p *Program) decodeSlot(slots []raw, i int, env *Environment) (wide bool, e
 	}
 	p.code[i] = in
 	return wide, nil
+}
+
+func loadError(code uint8) error {
+	const modeAbsolute, modeIndirect, doubleWord = 0x20, 0x40, 0x18
+	if mode := code & 0xe0; (mode == modeAbsolute || mode == modeIndirect) && code&0x18 != doubleWord {
+		return errPacket
+	}
+	return errOpcode
 }
 
 func unused(r raw, dst, src, off, imm bool) error {
@@ -260,7 +275,7 @@ var (
 )
 
 func (p *Program) decodeJump(r raw, in *insn, i int, env *Environment) error {
-	const ja, jaLong, call, exit = 0x05, 0x06, 0x85, 0x95
+	const ja, jaLong, call, callX, exit = 0x05, 0x06, 0x85, 0x8d, 0x95
 	distance := int64(r.off)
 	switch r.code {
 	case ja:
@@ -284,6 +299,8 @@ func (p *Program) decodeJump(r raw, in *insn, i int, env *Environment) error {
 			return p.decodeHelper(r, in, env)
 		}
 		in.op, in.src, in.imm, distance = opCall, zeroRegister, 0, int64(r.imm)
+	case callX:
+		return errCallX
 	default:
 		if err := decodeCondition(r, in); err != nil {
 			return err

@@ -2,8 +2,12 @@ package tests
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +18,10 @@ import (
 	"github.com/hopgate/hopgate/runtime"
 	"github.com/hopgate/hopgate/tests/gen"
 )
+
+// objects, if given, is a folder to write the objects of the random policies to, so
+// that another verifier can be asked about them (docs/verification.md).
+var objects = flag.String("objects", "", "write the objects of random policies to this `folder`")
 
 // An engine answers requests by one policy. Every engine must agree with the
 // reference, Policy.Eval.
@@ -32,11 +40,20 @@ func program(t testing.TB, p *compiler.Policy, counters bool) *runtime.Instance 
 	require.NoError(t, err)
 	prog, err := codegen.Generate(d, &codegen.Options{NoCounters: !counters})
 	require.NoError(t, err)
+	return loaded(t, prog, fmt.Sprintf("counters-%t", counters))
+}
+
+// loaded loads a program by way of its object file.
+func loaded(t testing.TB, p *codegen.Program, name string) *runtime.Instance {
 	var object bytes.Buffer
-	require.NoError(t, prog.WriteELF(&object))
-	prog, err = codegen.ReadObject("policy.o", object.Bytes())
+	require.NoError(t, p.WriteELF(&object))
+	if *objects != "" {
+		file := strings.ReplaceAll(t.Name(), "/", "-") + "-" + name + ".o"
+		require.NoError(t, os.WriteFile(filepath.Join(*objects, file), object.Bytes(), 0o644))
+	}
+	read, err := codegen.ReadObject(name, object.Bytes())
 	require.NoError(t, err)
-	i, err := runtime.Load(prog)
+	i, err := runtime.Load(read)
 	require.NoError(t, err)
 	return i
 }
@@ -46,12 +63,7 @@ func program(t testing.TB, p *compiler.Policy, counters bool) *runtime.Instance 
 func tabled(t testing.TB, p *compiler.Policy) *runtime.Instance {
 	prog, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
-	var object bytes.Buffer
-	require.NoError(t, prog.WriteELF(&object))
-	prog, err = codegen.ReadObject("engine.o", object.Bytes())
-	require.NoError(t, err)
-	i, err := runtime.Load(prog)
-	require.NoError(t, err)
+	i := loaded(t, prog, "engine")
 	require.NoError(t, i.LoadTable(table(t, p)))
 	return i
 }

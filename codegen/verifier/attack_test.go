@@ -58,8 +58,10 @@ func TestAttacks(t *testing.T) {
 		{"a verdict compared in 32 bits, high half dirty", join(code{asm.LoadMem(asm.R0, asm.R1, 56, asm.DWord), jump32(asm.JLE, asm.R0, 2, 1), asm.Mov.Imm(asm.R0, 0), asm.LSh.Imm(asm.R0, 1)}, code{asm.Return()}), "r0 may be"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := verifier.Verify(program("", c.code, c.name))
+			p := program("", c.code, c.name)
+			_, err := verifier.Verify(p)
 			require.ErrorContains(t, err, c.want)
+			writeObject(t, p, c.name, false)
 		})
 	}
 }

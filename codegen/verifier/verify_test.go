@@ -232,6 +232,20 @@ func program(section string, insns code, name string) *codegen.Program {
 	}
 }
 
+// writeObject writes a program to the corpus, with what PREVAIL thinks of it.
+func writeObject(t *testing.T, p *codegen.Program, name string, good bool) {
+	if *corpus == "" {
+		return
+	}
+	var object bytes.Buffer
+	if err := p.WriteELF(&object); err != nil {
+		t.Skipf("cannot be written as an object: %v", err)
+	}
+	verdict := map[bool]string{true: "good-", false: "bad-"}[good]
+	file := verdict + strings.NewReplacer(" ", "_", ",", "", "'", "").Replace(name) + ".o"
+	require.NoError(t, os.WriteFile(filepath.Join(*corpus, file), object.Bytes(), 0o644))
+}
+
 func TestCorpus(t *testing.T) {
 	for _, c := range programs {
 		t.Run(c.name, func(t *testing.T) {
@@ -242,19 +256,7 @@ func TestCorpus(t *testing.T) {
 			} else {
 				require.ErrorContains(t, err, c.want)
 			}
-			if *corpus == "" {
-				return
-			}
-			verdict := "good"
-			if c.want != "" && !c.stricter || c.looser {
-				verdict = "bad"
-			}
-			var object bytes.Buffer
-			if err := p.WriteELF(&object); err != nil {
-				t.Skipf("cannot be written as an object: %v", err)
-			}
-			file := verdict + "-" + strings.ReplaceAll(c.name, " ", "_") + ".o"
-			require.NoError(t, os.WriteFile(filepath.Join(*corpus, file), object.Bytes(), 0o644))
+			writeObject(t, p, c.name, c.want == "" && !c.looser || c.stricter)
 		})
 	}
 	require.GreaterOrEqual(t, len(programs), 60)

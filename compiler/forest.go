@@ -45,7 +45,7 @@ func (f *forest) tree(boxes []int32, none ref) ref {
 			break
 		}
 	}
-	return f.split(list, none)
+	return f.split(list, none, copies*len(list)+spareCopies)
 }
 
 // Found by trying: larger lists or limits make smaller trees of address rules and
@@ -91,9 +91,9 @@ func (f *forest) sides(list []left) int {
 	return n
 }
 
-// split builds the tree of the boxes in the region. Where no cut helps, it tests
-// one half of the boxes and then the other.
-func (f *forest) split(list []left, none ref) ref {
+// split builds the tree of the boxes in the region, in which coverCut has room for so
+// many boxes. Where no cut helps, it tests one half of the boxes and then the other.
+func (f *forest) split(list []left, none ref, room int) ref {
 	if r, ok := f.settled(list, none); ok || f.out.full {
 		return r
 	}
@@ -108,17 +108,24 @@ func (f *forest) split(list []left, none ref) ref {
 	}
 	v, cut, ok := f.bestCut(list)
 	if !ok {
+		v, cut, ok = f.coverCut(list, room)
+	}
+	if !ok {
 		if slices.ContainsFunc(list, func(l left) bool { return f.boxes[l.box].maybe }) {
 			return f.undecided
 		}
 		mid := len(list) / 2
-		return f.split(list[:mid], f.split(list[mid:], none))
+		return f.split(list[:mid], f.split(list[mid:], none, room/2), room/2)
 	}
 	whole := f.region[v]
-	f.region[v] = [2]uint64{whole[0], cut - 1}
-	low := f.split(f.restrict(list, v), none)
 	f.region[v] = [2]uint64{cut, whole[1]}
-	high := f.split(f.restrict(list, v), none)
+	above := f.restrict(list, v)
+	f.region[v] = [2]uint64{whole[0], cut - 1}
+	below := f.restrict(list, v)
+	share := room * (len(below) + 1) / (len(below) + len(above) + 2)
+	low := f.split(below, none, share)
+	f.region[v] = [2]uint64{cut, whole[1]}
+	high := f.split(above, none, room-share)
 	f.region[v] = whole
 	return f.out.mk(v, []uint64{0, cut}, []ref{low, high})
 }
@@ -338,14 +345,14 @@ func (e *elimination) choose(list []left) (int32, []uint64) {
 }
 
 // starts lists where the boxes' ranges of a variable begin and end in the region.
-func (e *elimination) starts(list []left, v int32) []uint64 {
-	in := e.region[v]
+func (f *forest) starts(list []left, v int32) []uint64 {
+	in := f.region[v]
 	starts := []uint64{in[0]}
 	for _, l := range list {
 		if l.sides>>v&1 == 0 {
 			continue
 		}
-		for _, r := range e.boxes[l.box].side(v) {
+		for _, r := range f.boxes[l.box].side(v) {
 			if in[0] < r[0] && r[0] <= in[1] {
 				starts = append(starts, r[0])
 			}

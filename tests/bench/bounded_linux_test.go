@@ -44,6 +44,26 @@ func TestSizeIsBounded(t *testing.T) {
 	}
 }
 
+// Ranges that overlap in two fields make neither long paths nor programs that the kernel
+// refuses.
+func TestOverlapsInTwoFields(t *testing.T) {
+	measure.NeedsRoot(t)
+	for _, kind := range []string{"ports", "addresses", "narrow-ports"} {
+		for _, n := range []int{1000, 5000} {
+			t.Run(fmt.Sprintf("%s/%d", kind, n), func(t *testing.T) {
+				diagram, err := compiler.Compile(nasty(t, n, gen.Nasty()[kind]), nil)
+				require.NoError(t, err)
+				require.Less(t, diagram.IPv4.Plan.Depth, 100, "%s", diagram.IPv4.Plan)
+				compiled, err := measure.Encode(diagram, codegen.Linux, true)
+				require.NoError(t, err)
+				loaded, _, err := compiled.Load("", 1)
+				require.NoError(t, err)
+				loaded.Close()
+			})
+		}
+	}
+}
+
 func nasty(t *testing.T, n int, condition func(*rand.Rand) string) *compiler.Policy {
 	file, err := lang.Parse("nasty.hop", []byte(gen.NastyPolicy(rand.New(rand.NewPCG(1, uint64(n))), n, condition)))
 	require.NoError(t, err)

@@ -18,6 +18,12 @@ func Nasty() map[string]func(rng *rand.Rand) string {
 		"ports": func(r *rand.Rand) string {
 			return fmt.Sprintf("if remote_port in %s and local_port in %s", anyPorts(r), anyPorts(r))
 		},
+		"narrow-ports": func(r *rand.Rand) string {
+			return fmt.Sprintf("if remote_port in %s and local_port in %s", fewPorts(r), fewPorts(r))
+		},
+		"three-ranges": func(r *rand.Rand) string {
+			return fmt.Sprintf("if remote_port in %s and local_port in %s and remote_address in %s", anyPorts(r), anyPorts(r), anyAddresses(r))
+		},
 		"four-ranges": func(r *rand.Rand) string {
 			return fmt.Sprintf("if remote_port in %s and local_port in %s and remote_address in %s and local_address in %s", anyPorts(r), anyPorts(r), anyAddresses(r), anyAddresses(r))
 		},
@@ -67,4 +73,9 @@ func address4(a uint32) netip.Addr { return v4(a).Address() }
 func anyPorts(r *rand.Rand) string {
 	a, b := r.IntN(65536), r.IntN(65536)
 	return fmt.Sprintf("%d-%d", min(a, b), max(a, b))
+}
+
+func fewPorts(r *rand.Rand) string {
+	a := r.IntN(60000)
+	return fmt.Sprintf("%d-%d", a, a+r.IntN(5000))
 }

@@ -170,38 +170,33 @@ func (f *function) ifOutbound(next, pass, drop blockID) blockID {
 const goldenRatio = -1640531527
 
 // lookCache looks for an earlier decision on the flow. The entry may be written to
-// by whoever interrupts this program on its CPU, so that the sequence must be even
-// and the same after the entry has been read.
+// by whoever interrupts this program on its CPU, so that its head must be of nobody
+// who is writing, and the same after the flow has been read.
 func (f *function) lookCache(pass, denied, miss blockID) blockID {
-	hit := f.branch(asm.JEq, asm.R3, 0, denied, pass)
+	hit := f.branch(asm.JEq, asm.R1, 0, denied, pass, asm.And.Imm(asm.R1, cachePass))
 	again := f.add(block{
-		code: asm.Instructions{
-			asm.LoadMem(asm.R3, asm.R0, cacheVerdict, asm.DWord),
-			asm.LoadMem(asm.R1, asm.R0, cacheSequence, asm.DWord),
-		},
+		code: asm.Instructions{asm.LoadMem(asm.R1, asm.R0, cacheHead, asm.DWord)},
 		jump: jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R2}, taken: hit, next: miss,
 	})
-	compare := asm.Instructions{
-		asm.StoreMem(regStack, stackEntry, asm.R0, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R0, cacheSequence, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.R2),
-		asm.And.Imm(asm.R1, 1),
-	}
-	same := func(at int16, size asm.Size) {
-		compare = append(compare,
-			asm.LoadMem(asm.R3, regStack, stackFlow+at, size),
-			asm.LoadMem(asm.R4, asm.R0, cacheFlow+at, size),
+	differs := func(at int16) asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMem(asm.R3, regStack, stackFlow+at, asm.DWord),
+			asm.LoadMem(asm.R4, asm.R0, cacheFlow+at, asm.DWord),
 			asm.Xor.Reg(asm.R3, asm.R4),
-			asm.Or.Reg(asm.R1, asm.R3))
-	}
-	for at := int16(0); at < flowSize; at += 8 {
-		if at != flowInterface {
-			same(at, asm.DWord)
 		}
 	}
-	same(flowInterface, asm.Word)
-	same(flowGeneration, asm.Word)
+	compare := asm.Instructions{asm.Mov.Reg(asm.R1, asm.R2), asm.And.Imm(asm.R1, cacheBusy)}
+	for at := int16(0); at < flowSize; at += 8 {
+		if at != flowLocalPort {
+			compare = append(append(compare, differs(at)...), asm.Or.Reg(asm.R1, asm.R3))
+		}
+	}
 	equal := f.branch(asm.JEq, asm.R1, 0, again, miss, compare...)
+	// Of two flows the ports nearly always differ.
+	equal = f.branch(asm.JEq, asm.R3, 0, equal, miss, append(asm.Instructions{
+		asm.StoreMem(regStack, stackEntry, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R0, cacheHead, asm.DWord),
+	}, differs(flowLocalPort)...)...)
 	hash := asm.Instructions{
 		asm.LoadMem(asm.R1, regStack, stackFlow+flowRemote+12, asm.Word),
 		asm.Mul.Imm32(asm.R1, 31),
@@ -219,28 +214,26 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 
 // fillCache notes the verdict in r7, unless somebody else is writing to the entry.
 func (f *function) fillCache(next blockID) blockID {
-	var write asm.Instructions
+	write := asm.Instructions{asm.Or.Imm(asm.R3, cachePass|cacheBusy), asm.Add.Imm(asm.R3, 1)}
 	for at := int16(0); at < flowSize; at += 8 {
 		write = append(write,
 			asm.LoadMem(asm.R2, regStack, stackFlow+at, asm.DWord),
 			asm.StoreMem(asm.R1, cacheFlow+at, asm.R2, asm.DWord))
 	}
-	write = append(write,
-		asm.StoreMem(asm.R1, cacheVerdict, asm.R7, asm.DWord),
-		asm.Add.Imm(asm.R3, 2),
-		asm.StoreMem(asm.R1, cacheSequence, asm.R3, asm.DWord))
+	written := f.straight(next, asm.StoreMem(asm.R1, cacheHead, asm.R3, asm.DWord))
+	verdict := f.branch(asm.JEq, asm.R7, 0, written, f.straight(written, asm.Or.Imm(asm.R3, cachePass)), write...)
 	own := f.add(block{
 		code: asm.Instructions{
 			asm.Mov.Reg(asm.R2, asm.R0),
-			asm.Add.Imm(asm.R2, 1),
-			asm.CmpXchg.Mem(asm.R1, asm.R2, asm.DWord, cacheSequence),
+			asm.Or.Imm(asm.R2, cacheBusy),
+			asm.CmpXchg.Mem(asm.R1, asm.R2, asm.DWord, cacheHead),
 		},
-		jump: jump{op: asm.JEq, wide: true, dst: asm.R0, reg: true, src: asm.R3}, taken: f.straight(next, write...), next: next,
+		jump: jump{op: asm.JEq, wide: true, dst: asm.R0, reg: true, src: asm.R3}, taken: verdict, next: next,
 	})
 	return f.branch(asm.JNE, asm.R2, 0, next, own,
 		asm.LoadMem(asm.R1, regStack, stackEntry, asm.DWord),
-		asm.LoadMem(asm.R0, asm.R1, cacheSequence, asm.DWord),
+		asm.LoadMem(asm.R0, asm.R1, cacheHead, asm.DWord),
 		asm.Mov.Reg(asm.R3, asm.R0),
 		asm.Mov.Reg(asm.R2, asm.R0),
-		asm.And.Imm(asm.R2, 1))
+		asm.And.Imm(asm.R2, cacheBusy))
 }

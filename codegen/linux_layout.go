@@ -87,13 +87,16 @@ const (
 	flowContext    = flowSize // the network context, for decisions that ask for it
 )
 
-// An entry of the cache map. The sequence is odd while the entry is written.
+// An entry of the cache map. There are few of them: what makes a miss slow are lines
+// of the processor's cache that have not been touched for long.
 const (
-	cacheSequence = 0 // u64
-	cacheFlow     = 8
-	cacheVerdict  = cacheFlow + flowSize // u64: 0 is deny
-	cacheSize     = cacheVerdict + 8
-	cacheBits     = 10 // of the index
+	cacheHead = 0 // u64: a count in steps of 4, and flags
+	cacheFlow = 8
+	cacheSize = cacheFlow + flowSize // a line
+	cacheBits = 7                    // of the index
+
+	cacheBusy = 1 // while the entry is written
+	cachePass = 2 // the verdict
 )
 
 // The value of the state map.

@@ -58,7 +58,7 @@ var loads = []load{
 		}
 	}},
 	{"egress", "egress uncached", func(b *testing.B, n int) {
-		// Twice the flows that the cache holds, all of them counted before.
+		// Many more flows than the cache holds, all of them counted before.
 		fd := socketOf(b, unix.AF_INET, unix.SOCK_DGRAM, 0)
 		require.NoError(b, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 		require.NoError(b, unix.Bind(fd, &unix.SockaddrInet4{Port: 4000}))

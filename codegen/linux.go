@@ -53,6 +53,11 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if err := onlyConnect(d.Policy); err != nil {
 		return nil, err
 	}
+	return generateStages(d, d.Without(notYetKnown...), opts)
+}
+
+// generateStages makes a program of the diagrams of the late stages and the early ones.
+func generateStages(d, early *compiler.Diagram, opts *Options) (*Program, error) {
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	for _, i := range lateInterfaces(d.Policy) {
 		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
@@ -62,7 +67,6 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 		return nil, err
 	}
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
-	early := d.Without(notYetKnown...)
 	decisions, err := decisions(d, early, opts)
 	if err != nil {
 		return nil, err
@@ -214,21 +218,22 @@ func storage(socket asm.Register, flags int32) asm.Instructions {
 	}
 }
 
-// readState notes where the state is, and puts r9 with its generation added, and with
-// an engine's that of its table, into the flow.
+// readState notes where the state is, and adds the generation to the flow's; of an
+// engine that of its table, too.
 func (f *function) readState(next blockID) blockID {
-	add := func(at int16) asm.Instructions {
-		return asm.Instructions{
-			asm.LoadMem(asm.R1, asm.R0, at, asm.Word),
-			asm.LSh.Imm(asm.R1, 32),
-			asm.Add.Reg(asm.R9, asm.R1),
-		}
-	}
-	next = f.straight(next, asm.StoreMem(regStack, stackFlow+flowInterface, asm.R9, asm.DWord))
 	if f.table {
-		next = f.findTable(f.straight(next, add(headerGeneration)...))
+		next = f.findTable(f.straight(next,
+			asm.LoadMem(asm.R1, asm.R0, headerGeneration, asm.Word),
+			asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
+			asm.Add.Reg(asm.R1, asm.R2),
+			asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word)))
 	}
-	read := f.straight(next, append(add(stateGeneration), asm.StoreMem(regStack, stackState, asm.R0, asm.DWord))...)
+	read := f.straight(next,
+		asm.StoreMem(regStack, stackState, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
+		asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
+		asm.Add.Reg(asm.R1, asm.R2),
+		asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word))
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
 }
 
@@ -271,14 +276,9 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 	return code
 }
 
-// asksDevice reports whether it matters what device a flow leaves by.
-func (f *function) asksDevice() bool {
-	return f.asksNetwork() || f.replies || len(lateInterfaces(f.policy)) > 0
-}
-
-// flowDevice puts the device in r8 into the flow, but for the index, which it leaves in
-// the lower half of r9. An index may be used again, so that the upper half, which
-// readState makes the generation of, is of what kinds of devices are told apart by.
+// flowDevice puts the device in r8 into the flow. An index may be used again, so that
+// what readState makes the generation from begins with what kinds of devices are told
+// apart by. It uses r9.
 func (f *function) flowDevice() asm.Instructions {
 	const device, kind = asm.R8, asm.R9
 	code := asm.Instructions{asm.Mov.Imm(kind, 0)}
@@ -289,20 +289,15 @@ func (f *function) flowDevice() asm.Instructions {
 			asm.Add.Reg(kind, asm.R1),
 			asm.Mul.Imm(kind, goldenRatio),
 			loadMember(asm.R1, device, "net_device", "type"),
-			asm.Add.Reg(kind, asm.R1),
-			asm.LSh.Imm(kind, 32))
+			asm.Add.Reg(kind, asm.R1))
 	}
 	return append(code,
+		asm.StoreMem(regStack, stackFlow+flowGeneration, kind, asm.Word),
 		loadMember(asm.R1, device, "net_device", "ifindex"),
-		asm.Or.Reg(kind, asm.R1),
+		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),
 		loadMember(asm.R1, device, "net_device", "nd_net.net"),
 		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
 		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord))
-}
-
-// anyDevice is flowDevice where the device does not matter.
-func anyDevice() asm.Instructions {
-	return asm.Instructions{storeImm(stackFlow+flowNetwork, 0, asm.DWord), asm.Mov.Imm(asm.R9, 0)}
 }
 
 // countFlow counts the decision in regLeaf and writes its event. With once that

@@ -54,10 +54,7 @@ func (f *function) socketProtocol() asm.Instruction {
 
 // packetDevice puts the device that the packet leaves by into the flow.
 func (f *function) packetDevice() asm.Instructions {
-	switch {
-	case !f.asksDevice():
-		return anyDevice()
-	case f.devices:
+	if f.devices {
 		return flowDeviceOfPacket()
 	}
 	return append(loadOfPacket(asm.R8, regContext, "dev"), f.flowDevice()...)

@@ -206,20 +206,20 @@ func (l *setLookup) frame(below, above, inside blockID) blockID {
 	})
 }
 
-// SetLookupCode gives the bytes of a function that programs for eBPF for Windows
-// look sets up with, as they stand in an object, and where in them the address of
+// SetLookupCode gives the bytes of a function that programs for a target look sets up
+// with, as they stand in an object, and where in them the address of
 // SetsMap is put; false if there is no such function. It is for those who check
 // objects.
-func SetLookupCode(name string) (code []byte, at uint64, ok bool) {
+func SetLookupCode(name string, target Target) (code []byte, at uint64, ok bool) {
 	if name != narrowLookup && name != wideLookup {
 		return nil, 0, false
 	}
-	insns, err := lookupFunction(name, Windows)
+	insns, err := lookupFunction(name, target)
 	if err != nil {
 		return nil, 0, false
 	}
 	f := placedFunction{name: name, local: true, instructions: insns}
-	if err := f.encode(&Program{Maps: []*ebpf.MapSpec{{Name: SetsMap}}}, nil); err != nil {
+	if err := f.encode(&Program{Target: target, Maps: []*ebpf.MapSpec{{Name: SetsMap}}}, nil); err != nil {
 		return nil, 0, false
 	}
 	return f.data, f.relocations[0].offset, true

@@ -1,6 +1,9 @@
 package proof
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Operations of arithmetic instructions.
 const (
@@ -38,6 +41,10 @@ func (m *machine) compute(s *state, in *instruction) error {
 	if err != nil {
 		return err
 	}
+	if v, ok := towardsMinimum(op, a, &b, wide); ok {
+		m.set(s, in.dst, v)
+		return nil
+	}
 	for _, v := range []*value{a, &b} {
 		if v.kind == joined {
 			return errJoined(v.id)
@@ -70,6 +77,28 @@ func (m *machine) compute(s *state, in *instruction) error {
 	}
 	m.set(s, in.dst, v)
 	return nil
+}
+
+// towardsMinimum follows the steps of a minimum, up to its last. The number taken away
+// stands in the difference as the last step must find it.
+func towardsMinimum(op uint8, a, b *value, wide bool) (value, bool) {
+	n, known := a.constant()
+	m, knownToo := b.constant()
+	v := *a
+	switch {
+	case !wide:
+	case op == opSub && known && n < 1<<62 && b.kind == joined:
+		return value{kind: difference, id: b.id, offset: int64(n), bytes: anything().bytes}, true
+	case op == opSub && a.kind == joined && knownToo && m < 1<<62:
+		return value{kind: difference, id: a.id, offset: int64(m), bytes: b.bytes}, true
+	case op == opShiftArithmetic && a.kind == difference && knownToo && m == 63:
+		v.kind = sign
+		return v, true
+	case op == opAnd && a.kind == difference && b.kind == sign && a.id == b.id && a.offset == b.offset && a.bytes == b.bytes:
+		v.kind = lower
+		return v, true
+	}
+	return value{}, false
 }
 
 // unfollowed is the result of a computation that is not followed. It is not known
@@ -140,6 +169,9 @@ func arithmetic(op uint8, a, b value, wide bool) (value, bool) {
 			}
 		}
 		return v, true
+	case opSub:
+		known := !slices.ContainsFunc(a.bytes[:], func(b symbol) bool { return b == garbage || b == unset || b == opaque })
+		return v, known && a.bytes == b.bytes
 	case opOr, opAnd, opXor, opAdd:
 		for i := range width {
 			p, q := a.bytes[i], b.bytes[i]

@@ -16,9 +16,10 @@ import (
 type checker struct {
 	policy   *compiler.Policy
 	program  *codegen.Program
-	table    *table // what is compared, if it is no object
-	windows  bool   // it is for target windows
-	counters bool   // the object counts decisions by rule
+	table    *table       // what is compared, if it is no object
+	linux    *linuxObject // the code of a program for target linux
+	windows  bool         // it is for target windows
+	counters bool         // the object counts decisions by rule
 	deadline time.Time
 	maps     []mapInfo
 	result   *Result
@@ -42,7 +43,11 @@ func (c *checker) function(f *function) error {
 	}
 	c.result.Nodes += len(g.order)
 	c.result.Idle += g.idle
-	err = c.decisions(g)
+	if d := f.decision; d != nil && d.early {
+		err = c.earlyDecisions(g)
+	} else {
+		err = c.decisions(g)
+	}
 	var wrong *errWrong
 	if slot := g.unfollowed(); err != nil && slot >= 0 && !errors.As(err, &wrong) {
 		m.slot = slot
@@ -67,8 +72,29 @@ func (c *checker) decisions(g *graph) error {
 	return nil
 }
 
+// earlyDecisions proves the graph of a decision of the early stages.
+func (c *checker) earlyDecisions(g *graph) error {
+	for _, t := range c.kinds(g) {
+		p := &part{checker: c, graph: g, terms: t}
+		p.formulas()
+		e := newEarly(p)
+		for _, b := range p.start() {
+			if err := e.prove(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (c *checker) machine(f *function) machine {
-	return machine{function: f, view: viewOf(c.policy.Hook, f.ipv6()), maps: c.maps}
+	m := machine{function: f, maps: c.maps}
+	if f.decision != nil {
+		m.view = f.decision.view()
+	} else {
+		m.view = viewOf(c.policy.Hook, f.ipv6())
+	}
+	return m
 }
 
 // tails gives the answers of the graph's ends. Those that are no answers matter only
@@ -94,13 +120,20 @@ func (c *checker) tails(g *graph) map[int32]answer {
 // kinds are the kinds of connections that a function judges.
 func (c *checker) kinds(g *graph) []*terms {
 	ipv6 := g.function.ipv6()
-	list := []*terms{{graph: g, mapped: true, ipv6: ipv6}}
+	var list []*terms
+	if d := g.function.decision; d == nil || !d.ipv6 || !d.split {
+		list = append(list, &terms{graph: g, mapped: true, ipv6: ipv6})
+	}
 	if ipv6 {
 		list = append(list, &terms{graph: g, ipv6: true})
 	}
 	for _, t := range list {
 		t.count = g.variables()
 		t.members = map[memberKey]variable{}
+		if !c.windows {
+			t.devices = map[string]variable{}
+			t.named = named(c.policy)
+		}
 	}
 	return list
 }
@@ -150,6 +183,9 @@ func (p *part) start() [][]set {
 	}
 	for i := range p.graph.joins {
 		b[p.graph.joinVariable(int32(i))] = nil
+	}
+	if p.terms.devices != nil {
+		b[compartment] = point(0)
 	}
 	halves := func(b []set, high, low variable) [][]set {
 		x, y := slices.Clone(b), slices.Clone(b)
@@ -240,7 +276,7 @@ func (p *part) refute(b []set, a answer) error {
 		}
 	}
 	if a.flaw != "" { // such as an event with wrong bytes, which shows on few connections
-		return &errWrong{reason: fmt.Sprintf("%s has an end with %s", p.graph.function.attach.Section(), a.flaw)}
+		return &errWrong{reason: fmt.Sprintf("%s has an end with %s", p.graph.function.name(), a.flaw)}
 	}
 	return errDoubt
 }

@@ -41,9 +41,15 @@ func describe(r *compiler.Request) string {
 		r.Remote, r.Local, r.Protocol, r.InterfaceType, r.TunnelType, r.NextHop, r.SubInterface, r.Interface, r.Compartment)
 }
 
+// surroundings are what a decision depends on beside the connection and the policy.
+type surroundings struct {
+	sets    map[*compiler.Set][]compiler.Value // the values that they contain
+	devices map[string]bool                    // by deviceMap: whether the connection's is this one
+}
+
 // pick takes a connection out of a box: the first time the lowest values, then
-// bounds and others at random. Sets has the values that dynamic sets contain.
-func (p *part) pick(b []set, try uint64) (r compiler.Request, sets map[*compiler.Set][]compiler.Value, failed bool) {
+// bounds and others at random.
+func (p *part) pick(b []set, try uint64) (r compiler.Request, around *surroundings, failed bool) {
 	rng := rand.New(rand.NewPCG(try, 1))
 	number := func(v variable) uint64 {
 		s := b[v]
@@ -79,49 +85,59 @@ func (p *part) pick(b []set, try uint64) (r compiler.Request, sets map[*compiler
 	if failed = failed && try%2 == 0; failed {
 		r.InterfaceType, r.TunnelType, r.NextHop, r.SubInterface = 0, uint32(tunnelType.missing()), 0, 0
 	}
-	sets = map[*compiler.Set][]compiler.Value{}
+	around = &surroundings{sets: map[*compiler.Set][]compiler.Value{}, devices: map[string]bool{}}
+	for name, v := range p.terms.devices {
+		around.devices[name] = number(v) == 1
+	}
+	if p.terms.devices != nil {
+		r.Interface = r.NextHop
+	}
 	for _, s := range p.policy.Sets {
-		sets[s] = nil
+		around.sets[s] = nil
 		for f := range compiler.Field(compiler.NumFields) {
 			v, ok := p.terms.members[memberKey{f, s}]
 			if ok && b[v].contains(1) && (try%4 < 2 || !b[v].contains(0)) {
-				sets[s] = append(sets[s], r.Value(f))
+				around.sets[s] = append(around.sets[s], r.Value(f))
 			}
 		}
 	}
-	return r, sets, failed
+	return r, around, failed
 }
 
 // try judges a connection by the policy and by the instructions; nil if they agree.
-// Sets nil means the contents that the policy gives.
-func (c *checker) try(f *function, r compiler.Request, sets map[*compiler.Set][]compiler.Value, failed bool) (*Counterexample, error) {
+// Around nil means the contents of sets that the policy gives.
+func (c *checker) try(f *function, r compiler.Request, around *surroundings, failed bool) (*Counterexample, error) {
 	policy, contents := c.policy, map[*compiler.Set][]compiler.Range{}
 	for _, s := range c.policy.Sets {
 		contents[s] = s.Ranges
-		if sets != nil {
+		if around != nil {
 			contents[s] = nil
-			values := slices.SortedFunc(slices.Values(sets[s]), compiler.Value.Compare)
+			values := slices.SortedFunc(slices.Values(around.sets[s]), compiler.Value.Compare)
 			for _, v := range slices.Compact(values) {
 				contents[s] = append(contents[s], compiler.Range{First: v, Last: v})
 			}
 		}
 	}
-	if sets != nil && len(c.policy.Sets) > 0 {
-		policy = withSets(c.policy, contents)
+	var is map[string]bool
+	if around != nil && len(c.policy.Sets)+len(around.devices) > 0 {
+		is = around.devices
+		policy = c.within(contents, is)
 	}
 	d := policy.Eval(&r)
 	want := c.expected(d.Rule, d.Audit)
-	execute := c.execute
+	var got answer
+	var err error
 	if c.table != nil {
-		execute = c.lookUp
+		got, err = c.lookUp(f, &r, contents, failed)
+	} else {
+		got, err = c.execute(f, &r, contents, is, failed)
 	}
-	got, err := execute(f, &r, contents, failed)
-	if err == nil && got == want {
+	if err == nil && (got == want || f.decision != nil && f.decision.early && got.early(want)) {
 		return nil, nil
 	}
-	seen := &Counterexample{Section: f.attach.Section(), Request: r, Failed: failed, Want: c.say(want)}
+	seen := &Counterexample{Section: f.name(), Request: r, Failed: failed, Want: c.say(want)}
 	for s, ranges := range contents {
-		if sets == nil || len(ranges) == 0 {
+		if around == nil || len(ranges) == 0 {
 			continue
 		}
 		if seen.Sets == nil {
@@ -142,6 +158,9 @@ func (c *checker) try(f *function, r compiler.Request, sets map[*compiler.Set][]
 }
 
 func (c *checker) say(a answer) string {
+	if a.open {
+		return "nothing yet"
+	}
 	text := a.verdict.String()
 	if a.rule >= 0 {
 		text += " by " + c.policy.RuleID(a.rule)
@@ -152,8 +171,13 @@ func (c *checker) say(a answer) string {
 	return text
 }
 
-// withSets is the policy with other contents of its dynamic sets.
-func withSets(p *compiler.Policy, contents map[*compiler.Set][]compiler.Range) *compiler.Policy {
+// within is the policy with other contents of its dynamic sets, and of which it is
+// known whether the connection's device is one of its interfaces.
+func (c *checker) within(contents map[*compiler.Set][]compiler.Range, is map[string]bool) *compiler.Policy {
+	p, late := c.policy, []*compiler.NamedInterface(nil)
+	if !c.windows {
+		late = named(p)
+	}
 	var change func(c compiler.Cond) compiler.Cond
 	list := func(parts []compiler.Cond) []compiler.Cond {
 		out := make([]compiler.Cond, len(parts))
@@ -174,6 +198,16 @@ func withSets(p *compiler.Policy, contents map[*compiler.Set][]compiler.Range) *
 			s := *c.Set
 			s.Ranges = contents[c.Set]
 			return compiler.InSet{Field: c.Field, Set: &s}
+		case compiler.IsInterface:
+			i := slices.Index(late, c.Interface)
+			if i < 0 {
+				return c
+			}
+			in := compiler.In{Field: c.Field} // which is unknown where the field is
+			if is[namespaceMap] && is[deviceMap(i)] {
+				in.Ranges = []compiler.Range{c.Field.Domain()}
+			}
+			return in
 		}
 		return c
 	}
@@ -186,7 +220,7 @@ func withSets(p *compiler.Policy, contents map[*compiler.Set][]compiler.Range) *
 }
 
 // execute runs the instructions on a connection.
-func (c *checker) execute(f *function, r *compiler.Request, contents map[*compiler.Set][]compiler.Range, failed bool) (answer, error) {
+func (c *checker) execute(f *function, r *compiler.Request, contents map[*compiler.Set][]compiler.Range, is map[string]bool, failed bool) (answer, error) {
 	m := c.machine(f)
 	values := inputsOf(r)
 	w := *m.view
@@ -202,11 +236,15 @@ func (c *checker) execute(f *function, r *compiler.Request, contents map[*compil
 			}
 		}
 	}
-	fill(w.context[:])
+	w.context = slices.Clone(w.context)
+	fill(w.context)
 	fill(w.network[:])
 	fill(w.process[:])
 	m.view = &w
 	m.member = func(info mapInfo, key []symbol) symbol {
+		if is[info.name] {
+			return 1
+		}
 		for s, ranges := range contents {
 			for _, ipv6 := range []bool{false, true} {
 				if codegen.SetMapName(s, ipv6) == info.name && contains(ranges, key, s, ipv6) {
@@ -291,7 +329,10 @@ func (x *execution) run() (*trace, error) {
 			if !known {
 				return nil, x.wrong("returns an address")
 			}
-			t.result = uint64(uint32(n))
+			t.result = n
+			if x.decision == nil {
+				t.result = uint64(uint32(n))
+			}
 			return t, nil
 		case in.code&0xf0 == opCall:
 			err = x.callHelper(s, in, t)
@@ -324,6 +365,9 @@ func (x *execution) branch(s *state, in *instruction, slot int) (int, error) {
 			return 1 << 40, true
 		}
 		return v.constant()
+	}
+	if v, ok := x.sameDevice(a, &b); ok {
+		a, b = &v, constant(1)
 	}
 	m, known := number(a)
 	n, knownToo := number(&b)
@@ -440,6 +484,9 @@ func eventBytes(n *node) []byte {
 
 // concreteAnswer is the decision that an execution showed.
 func (c *checker) concreteAnswer(f *function, t *trace) (answer, error) {
+	if f.decision != nil {
+		return c.answerOfExecution(f.decision, t)
+	}
 	shown := trace{counted: t.counted, result: t.result}
 	a := answer{rule: -1, audit: -1}
 	if t.result > 2 {

@@ -49,7 +49,7 @@ func checkBlocks(s *compiler.Set, ipv6 bool, blocks []byte) error {
 
 // checkSetsMap checks that the map of the sets' tables leads to each of them.
 func (c *checker) checkSetsMap(m *ebpf.MapSpec) error {
-	if m.Type != ebpf.WindowsArrayOfMaps || m.KeySize != 4 {
+	if m.Type != c.mapType(ebpf.WindowsArrayOfMaps, ebpf.ArrayOfMaps) || m.KeySize != 4 {
 		return &errWrong{reason: "the map of the sets is no array of maps"}
 	}
 	leads := map[uint32]string{}

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/lang"
 )
 
 // jump decides a comparison, or forks; then done is set.
@@ -29,6 +32,9 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 		left, b, op = b, left, mirrored(op)
 	}
 	target, _ := in.target(at)
+	if v, ok := x.sameDevice(&left, &b); ok && wide && (op == jumpEqual || op == jumpNotEqual) {
+		left, b = v, constant(1)
+	}
 	y, known := b.constant()
 	if !known {
 		for _, v := range []*value{&left, &b} {
@@ -61,12 +67,26 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 		}
 		return found{}, false, nil
 	}
-	if left.isMember() && holds(op, 0, y, wide) == holds(op, 1, y, wide) {
+	if left.kind == toContext && y == 0 && wide && (op == jumpEqual || op == jumpNotEqual) { // it is never null
 		*slot = at + 1
-		if holds(op, 0, y, wide) {
+		if op == jumpNotEqual {
 			*slot = target
 		}
 		return found{}, false, nil
+	}
+	if left.isMember() && holds(op, 0, y, wide) == holds(op, 1, y, wide) {
+		others := target
+		*slot = at + 1
+		if holds(op, 0, y, wide) {
+			*slot, others = target, at+1
+		}
+		if holds(op, 0, y, wide) != holds(op, noSet, y, wide) {
+			err = x.withoutSet(others, s, &left)
+		}
+		return found{}, false, err
+	}
+	if left.isMember() && left.offset == unasked {
+		return found{}, false, x.wrong("takes the answer of a lookup before it is known to be one")
 	}
 	states := [2]*state{s, nil}
 	n, err := x.test(&left, op, y, wide)
@@ -103,6 +123,45 @@ func isConstant(v *value) bool {
 func (v *value) isMember() bool {
 	return v.kind == number && v.bytes[0] >= members && v.bytes[1] == 0 && v.bytes[2] == 0 && v.bytes[3] == 0 &&
 		v.bytes[4] == 0 && v.bytes[5] == 0 && v.bytes[6] == 0 && v.bytes[7] == 0
+}
+
+// noSet is what a lookup answers where there is no table. Until it has been compared with
+// that, its answer has the offset unasked.
+const (
+	noSet   = 2
+	unasked = 1
+)
+
+// withoutSet sees to it that the program gives up where there is no table, and goes on
+// where there is.
+func (x *explorer) withoutSet(slot int, s *state, answer *value) error {
+	member, other, read := *answer, *s, x.read
+	for r := range other.registers {
+		if other.registers[r] == member {
+			other.registers[r] = constant(noSet)
+			s.registers[r].offset = 0
+		}
+	}
+	f, err := x.from(slot, &other)
+	if err != nil {
+		return err
+	}
+	x.read = read
+	x.read.then(&f.read)
+	if !x.givesUp(f.node) {
+		return x.wrong("goes on without a set")
+	}
+	return nil
+}
+
+// givesUp reports whether a node is the end of a program, or of a decision, that has
+// found something missing.
+func (x *explorer) givesUp(id int32) bool {
+	n, want := &x.graph.nodes[id], uint64(lang.Deny)
+	if x.decision != nil {
+		want = codegen.DecisionBroken
+	}
+	return n.kind == exitNode && n.value == want
 }
 
 // replace puts what is known now of a looked-up value wherever it stands.
@@ -182,6 +241,9 @@ func (x *explorer) lookedUp(read *footprint, n node, slots [2]int, states [2]*st
 	if err != nil {
 		return found{}, true, err
 	}
+	if info.name == codegen.StateMap {
+		return x.withState(read, slots, states, &missing)
+	}
 	missing.node = x.add(node{kind: skipNode, value: key, kids: []int32{missing.node}})
 	there, err := x.from(slots[0], states[0])
 	if err != nil {
@@ -194,6 +256,51 @@ func (x *explorer) lookedUp(read *footprint, n node, slots [2]int, states [2]*st
 	total.then(&missing.read)
 	f.read = total
 	return f, true, nil
+}
+
+// withState goes on where the state of a program for Linux is there. Where it is not, the
+// decision must end at once.
+func (x *explorer) withState(read *footprint, slots [2]int, states [2]*state, missing *found) (found, bool, error) {
+	if !x.givesUp(missing.node) {
+		return found{}, true, x.wrong("goes on without the state")
+	}
+	there, err := x.from(slots[0], states[0])
+	if err != nil {
+		return found{}, true, err
+	}
+	total := *read
+	total.then(&there.read)
+	total.then(&missing.read)
+	there.read = total
+	return there, true, nil
+}
+
+// minimum forks where the lower of a constant and a joined number is computed without a
+// jump: in a - b, its sign, both of these together, the sum with b.
+func (x *explorer) minimum(read *footprint, slot int, s *state) (f found, done bool, err error) {
+	in := &x.code[slot]
+	if in.code != classALU64|opAdd|sourceRegister || s.registers[in.dst].kind != lower {
+		return found{}, false, nil
+	}
+	a, err := x.get(s, in.dst)
+	if err != nil {
+		return found{}, true, err
+	}
+	b, err := x.get(s, in.src)
+	if err != nil {
+		return found{}, true, err
+	}
+	taken := b.kind == joined && b.id == a.id && a.bytes == anything().bytes || b.kind == number && b.bytes == a.bytes
+	if !taken {
+		return found{}, true, x.strange("computes in a way that is not understood")
+	}
+	n, id := uint64(a.offset), a.id
+	other := *s
+	x.set(s, in.dst, constant(n))
+	other.registers[in.dst] = value{kind: joined, id: id}
+	above := node{kind: testNode, space: joins, v: id, width: 64, in: set{{n + 1, n + 1<<63}}}
+	f, err = x.fork(read, above, [2]int{slot + 1, slot + 1}, [2]*state{s, &other})
+	return f, true, err
 }
 
 // atomic recognizes the addition to a counter.
@@ -311,6 +418,10 @@ func (x *explorer) callLookup(s *state) error {
 		if n >= info.entries {
 			return x.wrong("counts rule %d, which is not there", n)
 		}
+	case info.name == codegen.StateMap:
+		if !slices.Equal(key, []symbol{0, 0, 0, 0}) {
+			return x.wrong("looks up no state")
+		}
 	default:
 		return x.strange("looks something up in map `%s`", info.name)
 	}
@@ -373,8 +484,9 @@ func (m *machine) callMembership(s *state, in *instruction) error {
 	}
 	member := constant(0)
 	member.bytes[0] = members + symbol(m.lookup(l))
+	member.offset = unasked
 	if m.member != nil {
-		member.bytes[0] = m.member(m.maps[id], l.key[:m.maps[id].key])
+		member = constant(uint64(m.member(m.maps[id], l.key[:m.maps[id].key])))
 	}
 	m.set(s, 0, member)
 	for r := uint8(1); r <= 5; r++ {

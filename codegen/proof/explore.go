@@ -184,6 +184,9 @@ func (x *explorer) findJoins() error {
 		if target >= len(x.code) {
 			return x.wrong("jumps out of the function")
 		}
+		if target > 0 && x.code[target-1].code == loadConstant {
+			return x.wrong("jumps into a constant")
+		}
 		arrivals[target] = min(arrivals[target]+1, 2)
 		if in.code&0xf0 != jumpAlways {
 			arrivals[i+1]++
@@ -382,6 +385,9 @@ func (x *explorer) stretch(slot int, s *state) (found, error) {
 			var f found
 			var done bool
 			if f, done, err = x.atomic(read, slot, s); done {
+				return f, err
+			}
+			if f, done, err = x.minimum(read, slot, s); done {
 				return f, err
 			}
 			if err == nil {

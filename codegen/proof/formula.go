@@ -88,6 +88,20 @@ type terms struct {
 	ipv6    bool // the function is for IPv6
 	members map[memberKey]variable
 	count   int // variables
+
+	// On Linux: the interfaces that the host looks up, and the variables of being one of
+	// them, by deviceMap.
+	named   []*compiler.NamedInterface
+	devices map[string]variable
+}
+
+// field is the variable of a field that is no address. On Linux the interface is the
+// next hop's.
+func (t *terms) field(f compiler.Field) variable {
+	if f == compiler.Interface && t.devices != nil {
+		f = compiler.NextHop
+	}
+	return ofField(f)
 }
 
 type memberKey struct {
@@ -108,27 +122,38 @@ func (t *terms) condition(c compiler.Cond, maybe bool) *formula {
 	case compiler.Not:
 		return t.condition(c.X, !maybe).negated()
 	case compiler.Unknown:
-		return &formula{kind: test, v: ofField(c.Field), in: unavailable(c.Field)}
+		return &formula{kind: test, v: t.field(c.Field), in: unavailable(c.Field)}
 	case compiler.In:
 		return t.in(c.Field, c.Ranges, maybe)
 	case compiler.IsInterface:
+		if i := slices.Index(t.named, c.Interface); i >= 0 {
+			same := &formula{kind: all, parts: []*formula{
+				{kind: test, v: t.device(namespaceMap), in: point(1)}, {kind: test, v: t.device(deviceMap(i)), in: point(1)},
+			}}
+			return t.known(same, c.Field, maybe)
+		}
 		var ranges []compiler.Range
 		if n := compiler.Number(c.Interface.LUID); c.Interface.LUID != 0 {
 			ranges = []compiler.Range{{First: n, Last: n}}
 		}
 		return t.in(c.Field, ranges, maybe)
 	case compiler.InSet:
-		member := &formula{kind: test, v: t.member(c.Field, c.Set), in: point(1)}
-		if len(c.Field.NotAvailable()) == 0 {
-			return member
-		}
-		missing := unavailable(c.Field)
-		if maybe {
-			return &formula{kind: some, parts: []*formula{member, {kind: test, v: ofField(c.Field), in: missing}}}
-		}
-		return &formula{kind: all, parts: []*formula{member, {kind: test, v: ofField(c.Field), in: missing.not(math.MaxUint64)}}}
+		return t.known(&formula{kind: test, v: t.member(c.Field, c.Set), in: point(1)}, c.Field, maybe)
 	}
 	panic(fmt.Sprintf("proof: no such condition %T", c))
+}
+
+// known makes of a test of a field's raw value the one that is false, or with maybe
+// true, where the field is unknown.
+func (t *terms) known(f *formula, field compiler.Field, maybe bool) *formula {
+	if len(field.NotAvailable()) == 0 {
+		return f
+	}
+	missing := unavailable(field)
+	if maybe {
+		return &formula{kind: some, parts: []*formula{f, {kind: test, v: t.field(field), in: missing}}}
+	}
+	return &formula{kind: all, parts: []*formula{f, {kind: test, v: t.field(field), in: missing.not(math.MaxUint64)}}}
 }
 
 func (t *terms) join(kind formulaKind, parts []compiler.Cond, maybe bool) *formula {
@@ -184,7 +209,7 @@ func (t *terms) in(field compiler.Field, ranges []compiler.Range, maybe bool) *f
 	if maybe {
 		in = in.or(missing)
 	}
-	return &formula{kind: test, v: ofField(field), in: in}
+	return &formula{kind: test, v: t.field(field), in: in}
 }
 
 // address tests the halves of an address.
@@ -243,18 +268,29 @@ func (t *terms) member(f compiler.Field, s *compiler.Set) variable {
 	if v, ok := t.members[memberKey{f, s}]; ok {
 		return v
 	}
-	key := t.key(f, s)
-	v := variable(t.count)
-	i := slices.IndexFunc(t.graph.lookups, func(l lookup) bool {
-		return l.key == key && t.graph.maps[l.mapID].name == codegen.SetMapName(s, t.wideKey(s))
-	})
-	if i >= 0 {
-		v = t.graph.members[i]
-	} else {
-		t.count++
-	}
+	v := t.looked(codegen.SetMapName(s, t.wideKey(s)), t.key(f, s))
 	t.members[memberKey{f, s}] = v
 	return v
+}
+
+// device is the variable of being a named interface, or in its namespace.
+func (t *terms) device(name string) variable {
+	v, ok := t.devices[name]
+	if !ok {
+		v = t.looked(name, [20]symbol{})
+		t.devices[name] = v
+	}
+	return v
+}
+
+// looked is the variable of a lookup, or a new one if the program does not make it.
+func (t *terms) looked(name string, key [20]symbol) variable {
+	i := slices.IndexFunc(t.graph.lookups, func(l lookup) bool { return l.key == key && t.graph.maps[l.mapID].name == name })
+	if i >= 0 {
+		return t.graph.members[i]
+	}
+	t.count++
+	return variable(t.count - 1)
 }
 
 // wideKey reports whether the set's keys are IPv6 addresses.
@@ -283,11 +319,17 @@ func (t *terms) key(f compiler.Field, s *compiler.Set) (key [20]symbol) {
 		}
 	case compiler.RemotePort, compiler.LocalPort:
 		data = append(data, 0, 0)
-		put(ofField(f), 2)
+		put(t.field(f), 2)
 	case compiler.NextHop, compiler.Interface:
-		put(ofField(f), 8)
+		put(t.field(f), 8)
+	case compiler.Compartment:
+		if t.devices != nil { // there is none on Linux
+			data = []symbol{0, 0, 0, 0}
+			break
+		}
+		put(compartment, 4)
 	default:
-		put(ofField(f), 4)
+		put(t.field(f), 4)
 	}
 	key[0] = symbol(8 * len(data))
 	copy(key[4:], data)

@@ -10,15 +10,18 @@ import (
 type kind uint8
 
 const (
-	nothing   kind = iota // never written, or dead
-	number                // a number, byte by byte
-	joined                // the number of the variable id, from paths that joined here
-	status                // less than 0: what the network-context helper returns when it fails
-	toContext             // the address of the context, plus offset
-	toStack               // r10 plus offset
-	toMap                 // the map id
-	toValue               // the value that lookup id found, plus offset
-	toMaybe               // the same or null
+	nothing    kind = iota // never written, or dead
+	number                 // a number, byte by byte
+	joined                 // the number of the variable id, from paths that joined here
+	difference             // of the constant offset and the joined number of the variable id, either way round
+	sign                   // ones if that is negative, else 0
+	lower                  // that if it is negative, else 0
+	status                 // less than 0: what the network-context helper returns when it fails
+	toContext              // the address of the context, plus offset
+	toStack                // r10 plus offset
+	toMap                  // the map id
+	toValue                // the value that lookup id found, plus offset
+	toMaybe                // the same or null
 )
 
 // value is what a register holds.
@@ -168,11 +171,11 @@ func (f *footprint) covers(g *footprint) bool {
 }
 
 func (m *machine) wrong(format string, args ...any) error {
-	return &refusal{m.attach.Section(), m.slot, true, fmt.Sprintf(format, args...)}
+	return &refusal{m.name(), m.slot, true, fmt.Sprintf(format, args...)}
 }
 
 func (m *machine) strange(format string, args ...any) error {
-	return &refusal{m.attach.Section(), m.slot, false, fmt.Sprintf(format, args...)}
+	return &refusal{m.name(), m.slot, false, fmt.Sprintf(format, args...)}
 }
 
 // odd is wrong where all numbers are known, else strange.
@@ -203,7 +206,7 @@ func (m *machine) load(s *state, address *value, offset int64, n int) ([]symbol,
 	at := address.offset + offset
 	switch address.kind {
 	case toContext:
-		if at < 0 || at+int64(n) > codegen.SockAddrSize {
+		if at < 0 || at+int64(n) > int64(len(m.view.context)) {
 			return nil, m.wrong("reads outside of the context")
 		}
 		return m.view.context[at : at+int64(n)], nil
@@ -222,6 +225,9 @@ func (m *machine) load(s *state, address *value, offset int64, n int) ([]symbol,
 		}
 		return s.stack[at : at+int64(n)], nil
 	case toValue:
+		if m.maps[m.lookups[address.id].mapID].name == codegen.StateMap {
+			return stateBytes(at, n), nil
+		}
 		return nil, m.strange("reads the value of map `%s`", m.maps[m.lookups[address.id].mapID].name)
 	}
 	return nil, m.wrong("reads memory through what may be no address")

@@ -20,14 +20,25 @@ type instruction struct {
 	callee   string // of a call that a relocation points at a function of the object
 }
 
-// function is an entry point of the object. Code is indexed by slot; the second
-// slot of a 64-bit constant is left empty.
+// function is an entry point of the object, or a decision of one for target linux. Code
+// is indexed by slot; the second slot of a 64-bit constant is left empty.
 type function struct {
-	attach codegen.AttachType
-	code   []instruction
+	attach   codegen.AttachType
+	decision *decision // nil of an entry point
+	code     []instruction
+}
+
+func (f *function) name() string {
+	if f.decision != nil {
+		return f.decision.name
+	}
+	return f.attach.Section()
 }
 
 func (f *function) ipv6() bool {
+	if f.decision != nil {
+		return f.decision.ipv6
+	}
 	switch f.attach {
 	case codegen.AttachConnectAuthorization6, codegen.AttachRecvAccept6, codegen.AttachConnect6:
 		return true
@@ -51,8 +62,13 @@ func readFunctions(data []byte) ([]*function, error) {
 		if !ok || s.Flags&elf.SHF_EXECINSTR == 0 {
 			continue
 		}
+		for _, sym := range symbols {
+			if int(sym.Section) == i && elf.ST_TYPE(sym.Info) == elf.STT_FUNC && sym.Value != 0 {
+				return nil, fmt.Errorf("section %s: more than one function", s.Name)
+			}
+		}
 		f := &function{attach: attach}
-		if f.code, err = readSection(file, i, symbols); err != nil {
+		if f.code, err = readCode(file, i, symbols, 0, s.Size); err != nil {
 			return nil, fmt.Errorf("section %s: %w", s.Name, err)
 		}
 		list = append(list, f)
@@ -60,25 +76,22 @@ func readFunctions(data []byte) ([]*function, error) {
 	return list, nil
 }
 
-func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction, error) {
-	s := file.Sections[index]
-	data, err := s.Data()
+const loadConstant = 0x18
+
+// readCode decodes a stretch of a section.
+func readCode(file *elf.File, index int, symbols []elf.Symbol, from, size uint64) ([]instruction, error) {
+	data, err := file.Sections[index].Data()
 	if err != nil {
 		return nil, err
 	}
-	if len(data)%8 != 0 || len(data) == 0 {
-		return nil, fmt.Errorf("%d bytes are no instructions", len(data))
+	if from > uint64(len(data)) || size > uint64(len(data))-from || from%8 != 0 || size%8 != 0 || size == 0 {
+		return nil, fmt.Errorf("%d bytes are no instructions", size)
 	}
-	for _, sym := range symbols {
-		if int(sym.Section) == index && elf.ST_TYPE(sym.Info) == elf.STT_FUNC && sym.Value != 0 {
-			return nil, fmt.Errorf("more than one function")
-		}
-	}
+	data = data[from : from+size]
 	names, err := references(file, index, symbols)
 	if err != nil {
 		return nil, err
 	}
-	const loadConstant = 0x18
 	code := make([]instruction, len(data)/8)
 	for i := 0; i < len(code); i++ {
 		b := data[8*i:]
@@ -93,7 +106,7 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 		}
 		if in.code != loadConstant {
 			if in.code == classJump|opCall {
-				in.callee = names[uint64(8*i)]
+				in.callee = names[from+uint64(8*i)]
 			}
 			continue
 		}
@@ -101,7 +114,7 @@ func readSection(file *elf.File, index int, symbols []elf.Symbol) ([]instruction
 			return nil, fmt.Errorf("instruction %d: half a constant", i)
 		}
 		in.imm = int64(uint64(uint32(in.imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
-		in.mapName = names[uint64(8*i)]
+		in.mapName = names[from+uint64(8*i)]
 		i++
 	}
 	return code, nil
@@ -147,7 +160,7 @@ func references(file *elf.File, index int, symbols []elf.Symbol) (map[uint64]str
 
 // checkLookup compares a function that the object calls with the one that looks sets
 // up.
-func checkLookup(object []byte, name string) error {
+func checkLookup(object []byte, name string, target codegen.Target) error {
 	file, err := elf.NewFile(bytes.NewReader(object))
 	if err != nil {
 		return err
@@ -156,7 +169,7 @@ func checkLookup(object []byte, name string) error {
 	if err != nil {
 		return err
 	}
-	want, at, ok := codegen.SetLookupCode(name)
+	want, at, ok := codegen.SetLookupCode(name, target)
 	if !ok {
 		return &errWrong{reason: fmt.Sprintf("calls `%s`, which is not known", name)}
 	}

@@ -17,6 +17,13 @@ type answer struct {
 	rule    int    // index of the rule, or -1 where nothing shows it
 	audit   int    // index of the audit rule, or -1
 	flaw    string // why it is no answer at all
+	open    bool   // it is left to a later stage, on Linux
+}
+
+// early reports whether an answer of an early stage fits the one that is due: denied is
+// what is denied then, by a rule no later.
+func (a answer) early(want answer) bool {
+	return a.open || a.verdict == lang.Deny && want.verdict == lang.Deny && a.rule <= want.rule
 }
 
 // trace is what a program does after its last test.
@@ -49,6 +56,13 @@ func (c *checker) logged(rule, audit int) bool {
 
 // answerOf gives the answer of a tail.
 func (c *checker) answerOf(g *graph, tail int32) answer {
+	if d := g.function.decision; d != nil {
+		a, err := c.answerOfEnd(d, &g.nodes[tail])
+		if err != nil {
+			return answer{rule: -1, audit: -1, flaw: err.Error()}
+		}
+		return a
+	}
 	traces := g.traces(tail, nil)
 	if len(traces) == 0 {
 		return answer{rule: -1, audit: -1, flaw: "too many ways to go on"}

@@ -8,6 +8,7 @@ package proof
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,21 +40,38 @@ type Result struct {
 	// is wrong as such.
 	Counterexample *Counterexample
 
-	Functions int // entry points
+	Functions int // entry points, or decisions of target linux
+	Stages    int // entry points of target linux, which are compared with others
 	Nodes     int // tests and effects in the decisions that the instructions make
 	Boxes     int // parts of rules that were followed through them
 	Steps     int // nodes met on the way
 	Idle      int // calls for the network context that nothing after them tests: right, but slow
+	Late      int // parts that an early stage of target linux leaves open though it could deny them: right, but later
 	Points    int // connections on which policy and object were compared, if tested
 	Duration  time.Duration
 }
 
+// Summary is what was found out, for a record of it.
+func (r *Result) Summary() string {
+	if r.Status == Proved && r.Stages > 0 {
+		return "decisions proved, stages compared"
+	}
+	return r.Status.String()
+}
+
 // String says what was found out without claiming more.
 func (r *Result) String() string {
-	switch r.Status {
-	case Proved:
+	switch {
+	case r.Status == Proved && r.Stages > 0:
+		text := fmt.Sprintf("proved: %d decisions, %d nodes, %d boxes, %d steps; compared with hopgate's own: %d stages around them",
+			r.Functions, r.Nodes, r.Boxes, r.Steps, r.Stages)
+		if r.Late > 0 {
+			text += fmt.Sprintf("; the early stages leave open %d parts of what they could deny", r.Late)
+		}
+		return text
+	case r.Status == Proved:
 		return fmt.Sprintf("proved: %d functions, %d nodes, %d boxes, %d steps", r.Functions, r.Nodes, r.Boxes, r.Steps)
-	case Refuted, Refused:
+	case r.Status != Tested:
 		return r.Status.String() + ": " + r.Reason
 	}
 	return fmt.Sprintf("tested on %d points, not proved: %s", r.Points, r.Reason)
@@ -76,9 +94,9 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	if len(program.Sets) > len(p.Sets) {
 		c.policy = p.WithTables(compiler.DefaultTableRanges)
 	}
-	functions, err := readFunctions(object)
+	functions, err := c.read(object)
 	if err == nil {
-		err = checkLookups(functions, object)
+		err = checkLookups(functions, object, program.Target)
 	}
 	if err != nil {
 		c.result.Status, c.result.Reason = Refuted, err.Error()
@@ -111,9 +129,6 @@ func (c *checker) conclude(functions []*function, budget time.Duration, prove fu
 	if refused != nil {
 		r.Status = Refused
 	}
-	if !c.windows {
-		return
-	}
 	for _, f := range functions {
 		if seen := c.sample(f, budget); seen != nil {
 			r.Status, r.Reason, r.Counterexample = Refuted, seen.String(), seen
@@ -122,13 +137,24 @@ func (c *checker) conclude(functions []*function, budget time.Duration, prove fu
 	}
 }
 
+// read decodes the functions to be compared with the rules.
+func (c *checker) read(object []byte) (functions []*function, err error) {
+	if c.windows {
+		return readFunctions(object)
+	}
+	if c.linux, err = readLinux(object); err != nil {
+		return nil, err
+	}
+	return c.linux.decisions, nil
+}
+
 // whole proves the object.
 func (c *checker) whole(functions []*function) error {
-	if c.program.Target != codegen.Windows {
-		return fmt.Errorf("programs for target %s are not followed", c.program.Target)
-	}
 	if err := c.readMaps(); err != nil {
 		return err
+	}
+	if !c.windows {
+		return c.wholeLinux(functions)
 	}
 	want := []codegen.AttachType{codegen.AttachConnectAuthorization4, codegen.AttachConnectAuthorization6}
 	if c.policy.Hook == compiler.Accept {
@@ -172,6 +198,7 @@ func (r *Result) add(part *Result) {
 	r.Boxes += part.Boxes
 	r.Steps += part.Steps
 	r.Idle += part.Idle
+	r.Late += part.Late
 }
 
 // readMaps learns the maps of the object and checks what they start with.
@@ -181,18 +208,19 @@ func (c *checker) readMaps() error {
 		switch {
 		case m.Name == codegen.CountersMap:
 			info.counters, c.counters = true, true
-			if m.Type != ebpf.WindowsPerCPUArray || m.KeySize != 4 || m.ValueSize != 8 || int(m.MaxEntries) != len(c.policy.Rules)+1 {
+			if m.Type != c.mapType(ebpf.WindowsPerCPUArray, ebpf.PerCPUArray) || m.KeySize != 4 || m.ValueSize != 8 || int(m.MaxEntries) != len(c.policy.Rules)+1 {
 				return &errWrong{reason: "the counters' map is not one counter for each rule and the default"}
 			}
 		case m.Name == codegen.EventsMap:
 			info.events = true
-			if m.Type != ebpf.WindowsRingBuf {
+			if m.Type != c.mapType(ebpf.WindowsRingBuf, ebpf.RingBuf) {
 				return &errWrong{reason: "the events' map is no ring buffer"}
 			}
 		case m.Name == codegen.SetsMap:
 			if err := c.checkSetsMap(m); err != nil {
 				return err
 			}
+		case !c.windows && slices.Contains(stageMaps, m.Name):
 		default:
 			if err := c.readSet(m, &info); err != nil {
 				return err
@@ -200,7 +228,17 @@ func (c *checker) readMaps() error {
 		}
 		c.maps = append(c.maps, info)
 	}
+	if !c.windows {
+		c.maps = append(c.maps, devices(len(named(c.policy)))...)
+	}
 	return nil
+}
+
+func (c *checker) mapType(windows, linux ebpf.MapType) ebpf.MapType {
+	if c.windows {
+		return windows
+	}
+	return linux
 }
 
 // readSet checks the table of a set.
@@ -221,7 +259,7 @@ func (c *checker) readSet(m *ebpf.MapSpec, info *mapInfo) error {
 }
 
 // checkLookups checks the functions that the entry points call.
-func checkLookups(functions []*function, object []byte) error {
+func checkLookups(functions []*function, object []byte, target codegen.Target) error {
 	seen := map[string]bool{}
 	for _, f := range functions {
 		for i := range f.code {
@@ -230,7 +268,7 @@ func checkLookups(functions []*function, object []byte) error {
 				continue
 			}
 			seen[name] = true
-			if err := checkLookup(object, name); err != nil {
+			if err := checkLookup(object, name, target); err != nil {
 				return err
 			}
 		}

@@ -50,11 +50,11 @@ func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
 }
 
 func (c *checker) point(p *part, f *function, b []set, try uint64) *Counterexample {
-	r, sets, failed := p.pick(b, try)
-	if len(c.policy.Sets) == 0 {
-		sets = nil
+	r, around, failed := p.pick(b, try)
+	if len(c.policy.Sets)+len(around.devices) == 0 {
+		around = nil
 	}
-	seen, err := c.try(f, r, sets, failed)
+	seen, err := c.try(f, r, around, failed)
 	if err == nil {
 		c.result.Points++
 	}

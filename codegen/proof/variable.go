@@ -69,14 +69,21 @@ func (v variable) missing() uint64 {
 type symbol uint16
 
 const (
-	inputs     symbol = 256                          // byte s of variable v is inputs + 8*v + s, s counted from the least significant
-	process           = inputs + 8*symbol(numFields) // eight bytes of process and thread id
-	garbage           = process + 8                  // a byte that may be anything
-	unset             = garbage + 1                  // a byte that was never written
-	opaque            = unset + 1                    // a byte of which it is not followed what it is
-	members           = opaque + 1                   // members + i is whether the key of lookup i is in its set, 0 or 1
-	endSymbols        = math.MaxUint16               // no symbol is above
+	inputs       symbol = 256                          // byte s of variable v is inputs + 8*v + s, s counted from the least significant
+	process             = inputs + 8*symbol(numFields) // eight bytes of process and thread id
+	garbage             = process + 8                  // a byte that may be anything
+	unset               = garbage + 1                  // a byte that was never written
+	opaque              = unset + 1                    // a byte of which it is not followed what it is
+	flowDevice          = opaque + 1                   // on Linux: the index of the device, four bytes
+	flowNetwork         = flowDevice + 4               // and its network namespace, eight bytes
+	stateNetwork        = flowNetwork + 8              // the same in the map of the state
+	stateDevices        = stateNetwork + 8             // and the index of each named interface
+	members             = stateDevices + 4*maxNamed    // members + i is whether the key of lookup i is in its set, 0 or 1
+	endSymbols          = math.MaxUint16               // no symbol is above
 )
+
+// maxNamed bounds the named interfaces of a policy.
+const maxNamed = 4096
 
 func byteOf(v variable, significance int) symbol {
 	return inputs + 8*symbol(v) + symbol(significance)
@@ -92,14 +99,43 @@ func (s symbol) isInput() (v variable, significance int, ok bool) {
 
 // view is the memory that a program is shown.
 type view struct {
-	context [codegen.SockAddrSize]symbol
+	context []symbol
 	network [codegen.NetworkContextSize]symbol
 	process [8]symbol
 }
 
 // viewOf describes the memory of a program by the layouts of eBPF for Windows.
 func viewOf(hook compiler.Hook, ipv6 bool) *view {
-	w := &view{}
+	w := newView(codegen.SockAddrSize)
+	source, user := [3]variable{localHigh, localLow, localPort}, [3]variable{remoteHigh, remoteLow, remotePort}
+	if hook == compiler.Accept {
+		source, user = user, source
+	}
+	end := func(ip, port int, v [3]variable) {
+		if ipv6 {
+			putSwapped(w.context[ip:], v[0], 8)
+			putSwapped(w.context[ip+8:], v[1], 8)
+		} else {
+			putSwapped(w.context[ip:], v[1], 4)
+		}
+		putSwapped(w.context[port:], v[2], 2)
+	}
+	end(codegen.SockAddrMsgSrcIP, codegen.SockAddrMsgSrcPort, source)
+	end(codegen.SockAddrUserIP, codegen.SockAddrUserPort, user)
+	family := symbol(codegen.WindowsInet)
+	if ipv6 {
+		family = codegen.WindowsInet6
+	}
+	copy(w.context[codegen.SockAddrFamily:], []symbol{family, 0, 0, 0})
+	putNumber(w.context[codegen.SockAddrProtocol:], protocol, 4)
+	putNumber(w.context[codegen.SockAddrCompartment:], compartment, 4)
+	putNumber(w.context[codegen.SockAddrInterface:], luid, 8)
+	return w
+}
+
+// newView is a context of unknown bytes, with a network context.
+func newView(context int) *view {
+	w := &view{context: make([]symbol, context)}
 	for i := range w.context {
 		w.context[i] = garbage
 	}
@@ -109,43 +145,24 @@ func viewOf(hook compiler.Hook, ipv6 bool) *view {
 	for i := range w.process {
 		w.process[i] = process + symbol(i)
 	}
-	number := func(at []symbol, v variable, bytes int) {
-		for i := range bytes {
-			at[i] = byteOf(v, i)
-		}
-	}
-	network := func(at []symbol, v variable, bytes int) {
-		for i := range bytes {
-			at[i] = byteOf(v, bytes-1-i)
-		}
-	}
-	source, user := [3]variable{localHigh, localLow, localPort}, [3]variable{remoteHigh, remoteLow, remotePort}
-	if hook == compiler.Accept {
-		source, user = user, source
-	}
-	end := func(ip, port int, v [3]variable) {
-		if ipv6 {
-			network(w.context[ip:], v[0], 8)
-			network(w.context[ip+8:], v[1], 8)
-		} else {
-			network(w.context[ip:], v[1], 4)
-		}
-		network(w.context[port:], v[2], 2)
-	}
-	end(codegen.SockAddrMsgSrcIP, codegen.SockAddrMsgSrcPort, source)
-	end(codegen.SockAddrUserIP, codegen.SockAddrUserPort, user)
-	family := symbol(codegen.WindowsInet)
-	if ipv6 {
-		family = codegen.WindowsInet6
-	}
-	copy(w.context[codegen.SockAddrFamily:], []symbol{family, 0, 0, 0})
-	number(w.context[codegen.SockAddrProtocol:], protocol, 4)
-	number(w.context[codegen.SockAddrCompartment:], compartment, 4)
-	number(w.context[codegen.SockAddrInterface:], luid, 8)
 	copy(w.network[codegen.NetworkContextVersion:], []symbol{1, 0, 0, 0})
-	number(w.network[codegen.NetworkContextInterfaceType:], interfaceType, 4)
-	number(w.network[codegen.NetworkContextTunnelType:], tunnelType, 4)
-	number(w.network[codegen.NetworkContextNextHop:], nextHop, 8)
-	number(w.network[codegen.NetworkContextSubInterface:], subInterface, 4)
+	putNumber(w.network[codegen.NetworkContextInterfaceType:], interfaceType, 4)
+	putNumber(w.network[codegen.NetworkContextTunnelType:], tunnelType, 4)
+	putNumber(w.network[codegen.NetworkContextNextHop:], nextHop, 8)
+	putNumber(w.network[codegen.NetworkContextSubInterface:], subInterface, 4)
 	return w
+}
+
+// putNumber puts a variable into memory in host byte order.
+func putNumber(at []symbol, v variable, bytes int) {
+	for i := range bytes {
+		at[i] = byteOf(v, i)
+	}
+}
+
+// putSwapped puts a variable into memory in network byte order.
+func putSwapped(at []symbol, v variable, bytes int) {
+	for i := range bytes {
+		at[i] = byteOf(v, bytes-1-i)
+	}
 }

@@ -22,7 +22,10 @@ func (c *console) verifyCommand() *cobra.Command {
 		Long: `Verify checks an object by the rules of eBPF for Windows' verifier, whoever
 compiled it. With --policy it also proves that the object decides every connection
 as the policy does, and writes the same counters and events; no proof is a no. A packed
-policy of form table (.hgp) is compared in the same way.`,
+policy of form table (.hgp) is compared in the same way.
+
+An object for Linux is verified by its kernel. With --policy its decisions are proved, and
+the code around them is compared with that of this hopgate.`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"o", "hgp"}, cobra.ShellCompDirectiveFilterFileExt
@@ -52,7 +55,7 @@ policy of form table (.hgp) is compared in the same way.`,
 
 // verification is what verify has found right.
 type verification struct {
-	Functions []verifiedFunction `json:"functions"` // none of a packed policy
+	Functions []verifiedFunction `json:"functions"` // none of a packed policy, or of a program for Linux
 	Policy    string             `json:"policy,omitempty"`
 	Proof     string             `json:"proof,omitempty"`
 }
@@ -73,7 +76,7 @@ func verify(path, policyFile string, bind bindings) (*verification, error) {
 	var table *codegen.Table
 	switch {
 	case !codegen.IsPack(object):
-		if v.Functions, err = verifyFunctions(path, object); err != nil || policyFile == "" {
+		if v.Functions, err = verifyFunctions(path, object, policyFile != ""); err != nil || policyFile == "" {
 			return v, err
 		}
 	case policyFile == "":
@@ -103,11 +106,15 @@ func verify(path, policyFile string, bind bindings) (*verification, error) {
 	return v, nil
 }
 
-// verifyFunctions checks an object by the rules of eBPF for Windows.
-func verifyFunctions(path string, object []byte) ([]verifiedFunction, error) {
+// verifyFunctions checks an object by the rules of eBPF for Windows. There is nothing of
+// that to check in one for Linux, which is an error unless something else is.
+func verifyFunctions(path string, object []byte, otherwise bool) ([]verifiedFunction, error) {
 	program, err := codegen.ReadObject(path, object)
 	if err != nil {
 		return nil, err
+	}
+	if program.Target == codegen.Linux && otherwise {
+		return []verifiedFunction{}, nil
 	}
 	result, err := verifier.Verify(program)
 	if err != nil {
@@ -120,11 +127,12 @@ func verifyFunctions(path string, object []byte) ([]verifiedFunction, error) {
 	return functions, nil
 }
 
-// verified gives a program for eBPF for Windows as an object, which its verifier accepts.
+// verified gives a program as an object, which the verifier of eBPF for Windows accepts
+// if it is for that.
 func verified(program *codegen.Program) ([]byte, error) {
 	var object bytes.Buffer
-	if err := program.WriteELF(&object); err != nil {
-		return nil, err
+	if err := program.WriteELF(&object); err != nil || program.Target != codegen.Windows {
+		return object.Bytes(), err
 	}
 	read, err := codegen.ReadObject("the compiled object", object.Bytes())
 	if err != nil {
@@ -145,13 +153,6 @@ const leastProof = 500 * time.Millisecond
 // outcome in the program. Nothing that is refused may be written.
 func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode string, took time.Duration, verbose bool) error {
 	program.Build.Options = append(program.Build.Options, "proof="+mode)
-	if program.Target != codegen.Windows {
-		if mode == "require" {
-			return fmt.Errorf("programs for target %s cannot be proved; leave --proof require out", program.Target)
-		}
-		c.notProved(mode, verbose, "a program", program.Target)
-		return nil
-	}
 	object, err := verified(program)
 	if err != nil {
 		return err
@@ -163,7 +164,7 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 	if err != nil {
 		return err
 	}
-	program.Build.Proof = found.Status.String()
+	program.Build.Proof = found.Summary()
 	return c.conclude("object", found, mode, verbose)
 }
 
@@ -177,15 +178,10 @@ func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode
 	case mode == "require":
 		return fmt.Errorf("tables for target %s cannot be proved; leave --proof require out", table.Target)
 	}
-	c.notProved(mode, verbose, "a table", table.Target)
-	return nil
-}
-
-// notProved says that no proof was tried.
-func (c *console) notProved(mode string, verbose bool, what string, target codegen.Target) {
-	if mode == "auto" && verbose {
-		fmt.Fprintf(c.err, "not proved: %s for target %s is not compared with the policy\n", what, target)
+	if verbose {
+		fmt.Fprintf(c.err, "not proved: a table for target %s is not compared with the policy\n", table.Target)
 	}
+	return nil
 }
 
 // budget is the time that a proof gets; 0 is all it needs.

@@ -218,22 +218,21 @@ func storage(socket asm.Register, flags int32) asm.Instructions {
 	}
 }
 
-// readState notes where the state is, and adds the generation to the flow's; of an
-// engine that of its table, too.
+// readState notes where the state is, and puts r9 with its generation added, and with
+// an engine's that of its table, into the flow.
 func (f *function) readState(next blockID) blockID {
-	if f.table {
-		next = f.findTable(f.straight(next,
-			asm.LoadMem(asm.R1, asm.R0, headerGeneration, asm.Word),
-			asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
-			asm.Add.Reg(asm.R1, asm.R2),
-			asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word)))
+	add := func(at int16) asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMem(asm.R1, asm.R0, at, asm.Word),
+			asm.LSh.Imm(asm.R1, 32),
+			asm.Add.Reg(asm.R9, asm.R1),
+		}
 	}
-	read := f.straight(next,
-		asm.StoreMem(regStack, stackState, asm.R0, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R0, stateGeneration, asm.Word),
-		asm.LoadMem(asm.R2, regStack, stackFlow+flowGeneration, asm.Word),
-		asm.Add.Reg(asm.R1, asm.R2),
-		asm.StoreMem(regStack, stackFlow+flowGeneration, asm.R1, asm.Word))
+	next = f.straight(next, asm.StoreMem(regStack, stackFlow+flowInterface, asm.R9, asm.DWord))
+	if f.table {
+		next = f.findTable(f.straight(next, add(headerGeneration)...))
+	}
+	read := f.straight(next, append(add(stateGeneration), asm.StoreMem(regStack, stackState, asm.R0, asm.DWord))...)
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
 }
 
@@ -276,9 +275,14 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 	return code
 }
 
-// flowDevice puts the device in r8 into the flow. An index may be used again, so that
-// what readState makes the generation from begins with what kinds of devices are told
-// apart by. It uses r9.
+// asksDevice reports whether it matters what device a flow leaves by.
+func (f *function) asksDevice() bool {
+	return f.asksNetwork() || f.replies || len(lateInterfaces(f.policy)) > 0
+}
+
+// flowDevice puts the device in r8 into the flow, but for the index, which it leaves in
+// the lower half of r9. An index may be used again, so that the upper half, which
+// readState makes the generation of, is of what kinds of devices are told apart by.
 func (f *function) flowDevice() asm.Instructions {
 	const device, kind = asm.R8, asm.R9
 	code := asm.Instructions{asm.Mov.Imm(kind, 0)}
@@ -289,15 +293,20 @@ func (f *function) flowDevice() asm.Instructions {
 			asm.Add.Reg(kind, asm.R1),
 			asm.Mul.Imm(kind, goldenRatio),
 			loadMember(asm.R1, device, "net_device", "type"),
-			asm.Add.Reg(kind, asm.R1))
+			asm.Add.Reg(kind, asm.R1),
+			asm.LSh.Imm(kind, 32))
 	}
 	return append(code,
-		asm.StoreMem(regStack, stackFlow+flowGeneration, kind, asm.Word),
 		loadMember(asm.R1, device, "net_device", "ifindex"),
-		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),
+		asm.Or.Reg(kind, asm.R1),
 		loadMember(asm.R1, device, "net_device", "nd_net.net"),
 		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
 		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord))
+}
+
+// anyDevice is flowDevice where the device does not matter.
+func anyDevice() asm.Instructions {
+	return asm.Instructions{storeImm(stackFlow+flowNetwork, 0, asm.DWord), asm.Mov.Imm(asm.R9, 0)}
 }
 
 // countFlow counts the decision in regLeaf and writes its event. With once that

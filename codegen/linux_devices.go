@@ -42,13 +42,11 @@ func devicesMap() *ebpf.MapSpec {
 	}
 }
 
-// flowDeviceOfPacket puts the packet's device into the flow. The host makes the
+// flowDeviceOfPacket is flowDevice of the packet's device. The host makes the
 // generation another when what it says of devices changes.
 func flowDeviceOfPacket() asm.Instructions {
 	return asm.Instructions{
-		asm.LoadMem(asm.R1, regContext, linuxBuffIfindex, asm.Word),
-		asm.StoreMem(regStack, stackFlow+flowInterface, asm.R1, asm.Word),
-		storeImm(stackFlow+flowGeneration, 0, asm.Word),
+		asm.LoadMem(asm.R9, regContext, linuxBuffIfindex, asm.Word),
 		asm.Mov.Reg(asm.R1, regContext),
 		asm.FnGetNetnsCookie.Call(),
 		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R0, asm.DWord),

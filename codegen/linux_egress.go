@@ -54,7 +54,10 @@ func (f *function) socketProtocol() asm.Instruction {
 
 // packetDevice puts the device that the packet leaves by into the flow.
 func (f *function) packetDevice() asm.Instructions {
-	if f.devices {
+	switch {
+	case !f.asksDevice():
+		return anyDevice()
+	case f.devices:
 		return flowDeviceOfPacket()
 	}
 	return append(loadOfPacket(asm.R8, regContext, "dev"), f.flowDevice()...)

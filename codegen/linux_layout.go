@@ -80,8 +80,7 @@ const (
 	flowLocalPort  = 32 // u16
 	flowRemotePort = 34 // u16
 	flowProtocol   = 36 // u32
-	flowInterface  = 40 // u32 ifindex
-	flowGeneration = 44 // u32, of the state map and the kind of the device
+	flowInterface  = 40 // u32 ifindex, and a u32 of the state map's generation and the kind of the device
 	flowNetwork    = 48 // u64 cookie of the network namespace
 	flowSize       = 56
 	flowContext    = flowSize // the network context, for decisions that ask for it

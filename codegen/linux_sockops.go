@@ -84,7 +84,11 @@ func (f *function) connecting(ignore blockID) blockID {
 		asm.LoadMem(asm.R0, regStack, stackState, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word),
 		asm.And.Imm(asm.R1, StateNoConnectStage))
-	device := f.straight(f.readState(off), append(routeDevice(asm.R8), f.flowDevice()...)...)
+	route := anyDevice()
+	if f.asksDevice() {
+		route = append(routeDevice(asm.R8), f.flowDevice()...)
+	}
+	device := f.straight(f.readState(off), route...)
 	device = f.branch(asm.JEq, asm.R0, 0, ignore, device,
 		asm.StoreMem(regStack, stackSocket, asm.R7, asm.DWord),
 		asm.Mov.Reg(asm.R1, asm.R7),

@@ -43,6 +43,9 @@ func (c *checker) function(f *function) error {
 	}
 	c.result.Nodes += len(g.order)
 	c.result.Idle += g.idle
+	if n := g.hasty(); n != nil {
+		return &errWrong{reason: fmt.Sprintf("%s counts or writes an event before it has decided", f.attach.Section())}
+	}
 	if d := f.decision; d != nil && d.early {
 		err = c.earlyDecisions(g)
 	} else {
@@ -62,7 +65,7 @@ func (c *checker) decisions(g *graph) error {
 	for _, t := range c.kinds(g) {
 		p := &part{checker: c, graph: g, terms: t, tails: tails}
 		p.formulas()
-		p.runner = newRunner(g, t.count)
+		p.runner, p.forest = newRunner(g, t.count), newSections(p)
 		for _, b := range p.start() {
 			if err := p.prove(b); err != nil {
 				return err
@@ -147,6 +150,7 @@ type part struct {
 	match  []*formula // by rule: it matches
 	differ []*formula // by rule: it does not
 	runner *runner
+	forest *sections // nil where it is not proved section by section
 
 	decided *bounds // of the deciding rule
 	first   *bounds // of the first rule, audit rules included
@@ -206,6 +210,12 @@ func (p *part) start() [][]set {
 
 // prove shows that every connection in the box gets the answer of the policy.
 func (p *part) prove(b []set) error {
+	if p.forest != nil {
+		err := p.forest.prove(b)
+		if !errors.Is(err, errDoubt) && !errors.Is(err, errSteps) {
+			return err
+		}
+	}
 	if p.counters {
 		err := p.byRules(b)
 		if !errors.Is(err, errBoxes) && !errors.Is(err, errSteps) {

@@ -20,6 +20,7 @@ type explorer struct {
 	joinAt   []bool // by slot: two jumps at least lead there
 	memo     map[int][]*visited
 	joinOf   map[joinKey]int32
+	forced   map[joinKey]bool  // where registers were joined in a run before: there no path goes by itself
 	kept     map[int]footprint // by slot of a choice: what its alternatives read
 	choices  []choice
 	values   []map[uint64]bool // by join
@@ -66,10 +67,11 @@ const maxSteps = 20_000_000
 // explore gives the graph of a function.
 func explore(m machine, deadline time.Time) (*graph, error) {
 	kept := map[int]footprint{}
+	var forced map[joinKey]bool
 	for apart := false; ; {
 		x := &explorer{
 			machine: m, deadline: deadline, graph: &graph{function: m.function, maps: m.maps}, apart: apart,
-			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, copies: map[[2]int32]bool{}, kept: kept,
+			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, copies: map[[2]int32]bool{}, kept: kept, forced: forced,
 		}
 		x.known = map[lookup]int32{}
 		again, err := x.run()
@@ -81,6 +83,13 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if !again && !apart && len(forced) < len(x.joinOf) {
+			forced = map[joinKey]bool{}
+			for key := range x.joinOf {
+				forced[key] = true
+			}
+			continue
 		}
 		if !again {
 			x.graph.setLookups(x.lookups)
@@ -289,46 +298,52 @@ func (x *explorer) project(s *state, f *footprint) []byte {
 // join lets a path join others that differ from it only in the constants of
 // registers, if there is still something to be tested.
 func (x *explorer) join(slot int, s *state) (found, bool, error) {
-	for _, v := range x.memo[slot] {
-		if !v.tests || x.apart {
+	if x.apart {
+		return found{}, false, nil
+	}
+	for r := uint8(6); r < 10; r++ { // those that live through calls
+		key := joinKey{slot, r}
+		n, isConstant := s.registers[r].constant()
+		id, known := x.joinOf[key]
+		isJoined := s.registers[r].kind == joined
+		if !isJoined && !isConstant || isJoined && known && s.registers[r].id == id {
 			continue
 		}
-		for r := uint8(6); r < 10; r++ { // those that live through calls
-			if v.read.registers>>r&1 == 0 {
-				continue
-			}
-			n, isConstant := s.registers[r].constant()
-			id, known := x.joinOf[joinKey{slot, r}]
-			if s.registers[r].kind != joined && !isConstant || s.registers[r].kind == joined && (!known || s.registers[r].id == id) {
-				continue
-			}
-			if !known && !x.differsIn(s, v, r) {
-				continue
-			}
-			if !known {
-				id = int32(len(x.values))
-				x.joinOf[joinKey{slot, r}] = id
-				x.values = append(x.values, map[uint64]bool{})
-			}
-			assign := node{kind: setNode, space: joins, v: id, value: n, from: -1}
-			if isConstant {
-				x.values[id][n] = true
-			} else {
-				assign.from = s.registers[r].id
-				x.copies[[2]int32{id, assign.from}] = true
-			}
-			s.registers[r] = value{kind: joined, id: id}
-			f, err := x.from(slot, s)
-			if err != nil {
-				return found{}, false, err
-			}
-			assign.kids = []int32{f.node}
-			f.node = x.add(assign)
-			f.read.registers |= 1 << r
-			return f, true, nil
+		if !x.forced[key] && (isJoined && !known || !x.meets(slot, s, r, known)) {
+			continue
 		}
+		if !known {
+			id = int32(len(x.values))
+			x.joinOf[key] = id
+			x.values = append(x.values, map[uint64]bool{})
+		}
+		assign := node{kind: setNode, space: joins, v: id, value: n, from: -1}
+		if isConstant {
+			x.values[id][n] = true
+		} else {
+			assign.from = s.registers[r].id
+			x.copies[[2]int32{id, assign.from}] = true
+		}
+		s.registers[r] = value{kind: joined, id: id}
+		f, err := x.from(slot, s)
+		if err != nil {
+			return found{}, false, err
+		}
+		assign.kids = []int32{f.node}
+		f.node = x.add(assign)
+		f.read.registers |= 1 << r
+		return f, true, nil
 	}
 	return found{}, false, nil
+}
+
+// meets reports whether a register should be joined at a slot: paths that came there
+// before read it, and, unless it is joined there already, one of them had all the same
+// but for a constant in it.
+func (x *explorer) meets(slot int, s *state, r uint8, known bool) bool {
+	return slices.ContainsFunc(x.memo[slot], func(v *visited) bool {
+		return v.tests && v.read.registers>>r&1 != 0 && (known || x.differsIn(s, v, r))
+	})
 }
 
 // differsIn reports whether a path that came before had all the same but for a

@@ -70,6 +70,16 @@ type node struct {
 	tail   bool // nothing is tested from here on
 }
 
+// hasty is a node that does something before all tests have been made, or nil.
+func (g *graph) hasty() *node {
+	for _, id := range g.order {
+		if n := &g.nodes[id]; !n.tail && (n.kind == countNode || n.kind == eventNode) {
+			return n
+		}
+	}
+	return nil
+}
+
 // unfollowed is the slot of a test that is not followed, or -1.
 func (g *graph) unfollowed() int {
 	for _, id := range g.order {

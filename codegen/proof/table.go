@@ -233,7 +233,7 @@ func (c *checker) family(f *function) error {
 		p.terms.members[l] = b.graph.members[i]
 	}
 	p.formulas()
-	p.runner = newRunner(b.graph, p.terms.count)
+	p.runner, p.forest = newRunner(b.graph, p.terms.count), newSections(p)
 	for _, box := range p.start() {
 		if err := p.prove(box); err != nil {
 			return err

@@ -58,6 +58,8 @@ const (
 	HelperCurrentLogonID     = 20         // u64 (ctx)
 	HelperIsCurrentAdmin     = 21         // s32 (ctx): 1, 0, or less where it is not known
 	HelperSocketCookie       = 26         // u64 (ctx)
+	HelperProcessStartKey    = 33         // u64 (): of a process, and of no other before it
+	HelperThreadCreateTime   = 34         // s64 (): in 100 ns since 1601
 )
 
 // AttachType is an attach type of eBPF for Windows for the program type

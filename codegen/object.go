@@ -109,8 +109,8 @@ func (o *object) contents(s *elf.Section) []byte {
 // windowsSections and sharedSections are prefixes of the sections that eBPF for
 // Windows knows; Linux has the shared ones, too.
 var (
-	windowsSections = []string{"bind", "cgroup/connect_authorization", "cgroup/recv_accept", "sample_ext", "xdp_test"}
-	sharedSections  = []string{"cgroup/connect4", "cgroup/connect6", "sockops", "xdp", textSection}
+	windowsSections = []string{"bind", "cgroup/connect_authorization", "cgroup/recv_accept", "cgroup/listen", "sample_ext", "xdp_test"}
+	sharedSections  = []string{"cgroup/bind4", "cgroup/bind6", "cgroup/connect4", "cgroup/connect6", "sockops", "xdp", textSection}
 )
 
 // target is the platform that the attach sections belong to.

@@ -10,9 +10,11 @@ import (
 
 // Process is what the helpers tell of the process that opens a connection.
 type Process struct {
-	PID, TID uint32
-	LogonID  uint64
-	Admin    bool
+	PID, TID      uint32
+	LogonID       uint64
+	Admin         bool
+	StartKey      uint64
+	ThreadCreated int64 // in 100 ns since 1601
 }
 
 // invocation is what one run of a program is given, and what it leaves.
@@ -49,6 +51,8 @@ func helpers() map[int32]vm.Helper {
 		codegen.HelperCurrentLogonID:     withContext(getLogonID),
 		codegen.HelperIsCurrentAdmin:     withContext(isAdmin),
 		codegen.HelperSocketCookie:       withContext(getCookie),
+		codegen.HelperProcessStartKey:    getStartKey,
+		codegen.HelperThreadCreateTime:   getThreadCreated,
 	}
 }
 
@@ -104,6 +108,16 @@ const maxRedirectContext = 1 << 20
 func getPidTgid(m *vm.Machine, _, _, _, _, _ uint64) (uint64, error) {
 	p := &m.State().(*invocation).process
 	return uint64(p.PID)<<32 | uint64(p.TID), nil
+}
+
+// getStartKey: u64 ().
+func getStartKey(m *vm.Machine, _, _, _, _, _ uint64) (uint64, error) {
+	return m.State().(*invocation).process.StartKey, nil
+}
+
+// getThreadCreated: s64 ().
+func getThreadCreated(m *vm.Machine, _, _, _, _, _ uint64) (uint64, error) {
+	return uint64(m.State().(*invocation).process.ThreadCreated), nil
 }
 
 // getLogonID: u64 (ctx).

@@ -42,14 +42,17 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// The verifier takes what a careful author writes, as clang makes it.
+// The verifier takes what a careful author writes, as clang makes it, and every
+// helper. The other programs return what stands in their maps.
 func TestPeersVerified(t *testing.T) {
-	for _, cpu := range clangCPUs(t) {
-		t.Run(cpu, func(t *testing.T) {
-			result, err := verifier.Verify(readPeer(t, "verified", cpu))
-			require.NoError(t, err)
-			require.Len(t, result.Functions, 4)
-		})
+	for name, functions := range map[string]int{"verified": 4, "helpers": 1, "network": 3, "redirect": 2, "tail_call": 3} {
+		for _, cpu := range clangCPUs(t) {
+			t.Run(name+"/"+cpu, func(t *testing.T) {
+				result, err := verifier.Verify(readPeer(t, name, cpu))
+				require.NoError(t, err)
+				require.Len(t, result.Functions, functions)
+			})
+		}
 	}
 }
 
@@ -112,7 +115,7 @@ type peer struct {
 }
 
 func attachPeer(t *testing.T, p *codegen.Program) *peer {
-	h := runtime.NewHook(&runtime.HookOptions{Process: runtime.Process{PID: 7, TID: 8, LogonID: 9, Admin: true}})
+	h := runtime.NewHook(&runtime.HookOptions{Process: runtime.Process{PID: 7, TID: 8, LogonID: 9, Admin: true, StartKey: 10, ThreadCreated: 11}})
 	link, err := h.Attach(p, nil)
 	require.NoError(t, err)
 	return &peer{t, h, link}
@@ -259,8 +262,12 @@ func testLegacy(t *testing.T, p *peer) {
 func testHelpers(t *testing.T, p *peer) {
 	require.Equal(t, "allow, helpers 1", p.connect(request("10.0.0.1:1/tcp")))
 	for helper, want := range map[uint32]int64{
-		3: 0, 6: 0, 7: 1, 8: 0, 9: 1, 19: 7<<32 | 8, 20: 9, 21: 1, 26: 1,
-		33: int64(-vm.ENOENT),
+		3: 0, 103: int64(-vm.ENOENT), 4: 7, 6: 0, 7: 1, 8: 0, 9: 1,
+		10: 5 + 'a' + 'b'<<8 + 'c',
+		12: 3, 13: 1, 14: 3, 15: 5, // characters printed
+		16: 0, 116: int64(-vm.E2BIG), 17: 1, 117: 2, 18: 2,
+		19: 7<<32 | 8, 20: 9, 21: 1, 26: 1, 33: 10, 34: 11, 30: 1, 31: 1,
+		22: 0, 122: int64(-vm.EINVAL), 23: 0, 123: 1, 24: 1, 25: 0, 125: 1, 27: 0, 28: 0, 128: int64(-vm.ERANGE), 29: 6,
 	} {
 		require.Equal(t, want, int64(binary.LittleEndian.Uint64(p.bytes("results", u32(helper)...))), "helper %d", helper)
 	}

@@ -69,12 +69,15 @@ func (v *verification) callHelper(slot int, s *state, ins *asm.Instruction) erro
 			if err := v.memory(slot, s, h.name, r, number{max: uint64(n), min: uint64(n)}, reads); err != nil {
 				return err
 			}
-		case readable, writable:
+		case readable, readableOrNull, writable:
 			length, err := v.length(slot, s, h, i)
 			if err != nil {
 				return err
 			}
-			if err := v.memory(slot, s, h.name, r, length, want == readable); err != nil {
+			if null, known := x.n.constant(); want == readableOrNull && x.kind == scalar && known && null == 0 {
+				continue
+			}
+			if err := v.memory(slot, s, h.name, r, length, want != writable); err != nil {
 				return err
 			}
 		}

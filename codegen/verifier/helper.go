@@ -18,8 +18,9 @@ const (
 	key                  // memory of the map's key size, written
 	element              // memory of the map's value size, written
 	readable             // memory of the size in the next argument, written
-	writable             // memory of the size in the next argument, which the helper writes
-	size                 // more than 0
+	readableOrNull
+	writable // memory of the size in the next argument, which the helper writes
+	size     // more than 0
 	sizeOrZero
 )
 
@@ -59,6 +60,8 @@ func prototype(id uint32) (helper, bool) {
 		return numeric("bpf_get_smp_processor_id")
 	case 9:
 		return numeric("bpf_ktime_get_ns")
+	case 10:
+		return with("bpf_csum_diff", readableOrNull, sizeOrZero, readableOrNull, sizeOrZero, anything)
 	case 11:
 		return with("bpf_ringbuf_output", mapPtr, readable, size, anything)
 	case 12:
@@ -101,9 +104,9 @@ func prototype(id uint32) (helper, bool) {
 		return numeric("bpf_ktime_get_boot_ms")
 	case 31:
 		return numeric("bpf_ktime_get_ms")
-	case 33:
+	case codegen.HelperProcessStartKey:
 		return numeric("bpf_get_current_process_start_key")
-	case 34:
+	case codegen.HelperThreadCreateTime:
 		return numeric("bpf_get_current_thread_create_time")
 	case codegen.HelperSetRedirectContext:
 		return with("bpf_sock_addr_set_redirect_context", contextPtr, readable, size)

@@ -21,14 +21,13 @@ func printer(arguments int) Helper {
 		if err != nil {
 			return 0, err
 		}
-		if m.print == nil {
-			return 0, nil
-		}
 		line, ok := formatted(strings.TrimSuffix(string(stringIn(format)), "\n"), []uint64{a, b, c}[:arguments])
 		if !ok {
 			return ^uint64(0), nil
 		}
-		m.print(line)
+		if m.print != nil {
+			m.print(line)
+		}
 		return uint64(len(line)), nil
 	}
 }

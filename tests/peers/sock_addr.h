@@ -26,6 +26,8 @@ enum map_type {
     ARRAY_OF_MAPS = 7,
     LRU_HASH = 8,
     LPM_TRIE = 9,
+    QUEUE = 10,
+    STACK = 12,
     RINGBUF = 13,
 };
 
@@ -70,16 +72,36 @@ _Static_assert(sizeof(struct network_context) == 32, "bpf_sock_addr_network_cont
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, uint64_t flags) = (void *)2;
 static long (*map_delete)(void *map, const void *key) = (void *)3;
+static void *(*map_lookup_and_delete)(void *map, const void *key) = (void *)4;
 static long (*tail_call)(void *ctx, void *prog_array, uint32_t index) = (void *)5;
 static uint32_t (*get_prandom_u32)(void) = (void *)6;
 static uint64_t (*ktime_get_boot_ns)(void) = (void *)7;
 static uint32_t (*get_smp_processor_id)(void) = (void *)8;
 static uint64_t (*ktime_get_ns)(void) = (void *)9;
+static int (*csum_diff)(const void *from, int from_size, const void *to, int to_size, int seed) = (void *)10;
 static long (*ringbuf_output)(void *ringbuf, void *data, uint64_t size, uint64_t flags) = (void *)11;
+static long (*trace_printk2)(const char *format, uint32_t size) = (void *)12;
+static long (*trace_printk3)(const char *format, uint32_t size, uint64_t) = (void *)13;
+static long (*trace_printk4)(const char *format, uint32_t size, uint64_t, uint64_t) = (void *)14;
+static long (*trace_printk5)(const char *format, uint32_t size, uint64_t, uint64_t, uint64_t) = (void *)15;
+static long (*map_push)(void *map, const void *value, uint64_t flags) = (void *)16;
+static long (*map_pop)(void *map, void *value) = (void *)17;
+static long (*map_peek)(void *map, void *value) = (void *)18;
 static uint64_t (*get_current_pid_tgid)(void) = (void *)19;
 static uint64_t (*get_current_logon_id)(void *ctx) = (void *)20;
 static int (*is_current_admin)(void *ctx) = (void *)21;
+static long (*memcpy_s)(void *to, uint64_t room, const void *from, uint64_t size) = (void *)22;
+static int (*memcmp_s)(const void *a, uint64_t size_a, const void *b, uint64_t size_b) = (void *)23;
+static void *(*set_memory)(void *at, uint64_t size, int value) = (void *)24;
+static long (*memmove_s)(void *to, uint64_t room, const void *from, uint64_t size) = (void *)25;
 static uint64_t (*get_socket_cookie)(void *ctx) = (void *)26;
+static int (*strncpy_s)(char *to, uint64_t room, const char *from, uint64_t size) = (void *)27;
+static int (*strncat_s)(char *to, uint64_t room, const char *from, uint64_t size) = (void *)28;
+static uint64_t (*strnlen_s)(const char *, uint64_t size) = (void *)29;
+static uint64_t (*ktime_get_boot_ms)(void) = (void *)30;
+static uint64_t (*ktime_get_ms)(void) = (void *)31;
+static uint64_t (*get_current_process_start_key)(void) = (void *)33;
+static long long (*get_current_thread_create_time)(void) = (void *)34;
 static int (*set_redirect_context)(void *ctx, void *data, uint32_t size) = (void *)(0xFFFF + 2);
 static int (*get_network_context)(void *ctx, void *buffer, uint32_t size) = (void *)(0xFFFF + 3);
 

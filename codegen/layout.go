@@ -1,5 +1,7 @@
 package codegen
 
+import "strings"
+
 // Offsets and sizes in bytes of what the kernel shows a program. They stand here
 // and nowhere else.
 
@@ -85,6 +87,17 @@ func (a AttachType) GUID() string { return attachTypes[a].guid }
 func AttachTypeOf(section string) (AttachType, bool) {
 	for a, t := range attachTypes {
 		if t.section == section {
+			return a, true
+		}
+	}
+	return 0, false
+}
+
+// LayerOf finds the attach type that a program of the section is loaded for, to be
+// attached or called by others: eBPF for Windows goes by the start of the name.
+func LayerOf(section string) (AttachType, bool) {
+	for a, t := range attachTypes {
+		if strings.HasPrefix(section, t.section) {
 			return a, true
 		}
 	}

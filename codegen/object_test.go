@@ -143,6 +143,20 @@ func TestReadObjectErrors(t *testing.T) {
 	}
 }
 
+// Without hopgate's record sections tell the platform; those of both are taken for Windows.
+func TestTargetOfSections(t *testing.T) {
+	for section, want := range map[string]Target{
+		"cgroup/connect_authorization4": Windows, "cgroup/listen4": Windows, "cgroup/bind4": Windows, "cgroup/connect4": Windows,
+		"cgroup/sendmsg4": Linux, "cgroup_skb/egress": Linux,
+	} {
+		p := &Program{Functions: []Function{{Name: "f", Section: section, Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1).WithSymbol("f"), asm.Return()}}}}
+		foreign := bytes.Replace(objectOf(t, p), []byte(recordSection), []byte(".another"), 1)
+		read, err := ReadObject("x.o", foreign)
+		require.NoError(t, err)
+		require.Equal(t, want, read.Target, section)
+	}
+}
+
 // Symbols that overlap would each become a copy of their bytes.
 func TestReadObjectGrowth(t *testing.T) {
 	p := sampleProgram()

@@ -46,6 +46,9 @@ func (f *function) ipv6() bool {
 	return false
 }
 
+// localSection has the functions that programs call.
+const localSection = ".text"
+
 // readFunctions decodes the attach sections from the bytes of the file.
 func readFunctions(data []byte) ([]*function, error) {
 	file, err := elf.NewFile(bytes.NewReader(data))
@@ -58,9 +61,12 @@ func readFunctions(data []byte) ([]*function, error) {
 	}
 	var list []*function
 	for i, s := range file.Sections {
-		attach, ok := codegen.AttachTypeOf(s.Name)
-		if !ok || s.Flags&elf.SHF_EXECINSTR == 0 {
+		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Name == localSection || s.Size == 0 {
 			continue
+		}
+		attach, ok := codegen.AttachTypeOf(s.Name)
+		if !ok {
+			return nil, fmt.Errorf("section %s: a program that no policy has", s.Name)
 		}
 		for _, sym := range symbols {
 			if int(sym.Section) == i && elf.ST_TYPE(sym.Info) == elf.STT_FUNC && sym.Value != 0 {

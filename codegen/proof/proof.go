@@ -205,6 +205,9 @@ func (r *Result) add(part *Result) {
 func (c *checker) readMaps() error {
 	for _, m := range c.program.Maps {
 		info := mapInfo{name: m.Name, key: int(m.KeySize), entries: uint64(m.MaxEntries)}
+		if m.Pinning != ebpf.PinNone {
+			return &errWrong{reason: fmt.Sprintf("map `%s` is pinned: another may stand in its place", m.Name)}
+		}
 		switch {
 		case m.Name == codegen.CountersMap:
 			info.counters, c.counters = true, true
@@ -247,6 +250,9 @@ func (c *checker) readSet(m *ebpf.MapSpec, info *mapInfo) error {
 		for _, ipv6 := range []bool{false, true} {
 			if m.Name != codegen.SetMapName(s, ipv6) || ipv6 && s.Field != compiler.RemoteAddress {
 				continue
+			}
+			if m.Type != c.mapType(ebpf.WindowsArray, ebpf.Array) {
+				return &errWrong{reason: fmt.Sprintf("map `%s` is no array", m.Name)}
 			}
 			if err := checkContents(s, ipv6, m); err != nil {
 				return &errWrong{reason: fmt.Sprintf("map `%s` starts with %v", m.Name, err)}

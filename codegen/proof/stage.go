@@ -49,7 +49,7 @@ func readLinux(data []byte) (*linuxObject, error) {
 	}
 	o := &linuxObject{stages: map[string]*stretch{}, functions: map[string]*stretch{}}
 	for i, s := range file.Sections {
-		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Name == ".text" || s.Size == 0 {
+		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Name == localSection || s.Size == 0 {
 			continue
 		}
 		if o.stages[s.Name], err = readStretch(file, i, symbols, 0, s.Size); err != nil {
@@ -57,7 +57,7 @@ func readLinux(data []byte) (*linuxObject, error) {
 		}
 	}
 	for _, s := range symbols {
-		if int(s.Section) >= len(file.Sections) || elf.ST_TYPE(s.Info) != elf.STT_FUNC || file.Sections[s.Section].Name != ".text" {
+		if int(s.Section) >= len(file.Sections) || elf.ST_TYPE(s.Info) != elf.STT_FUNC || file.Sections[s.Section].Name != localSection {
 			continue
 		}
 		if _, _, ok := codegen.SetLookupCode(s.Name, codegen.Linux); ok {

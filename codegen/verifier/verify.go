@@ -50,6 +50,7 @@ func (p *Problem) Error() string {
 // Result is what was looked at.
 type Result struct {
 	Functions []FunctionResult
+	Others    []string // sections of programs that are for no layer of the hook: nothing is said of them
 }
 
 // FunctionResult is what was looked at of an entry point.
@@ -60,8 +61,8 @@ type FunctionResult struct {
 	Iterations int // of the longest loop
 }
 
-// Verify checks every function whose section is an attach type of the hook. The
-// error is a *Problem, of the first function that is refused.
+// Verify checks every function for a layer of the hook, whether it is attached there or
+// called from there. The error is a *Problem, of the first function that is refused.
 func Verify(p *codegen.Program) (*Result, error) {
 	r := &Result{}
 	if p.Target != codegen.Windows {
@@ -69,8 +70,9 @@ func Verify(p *codegen.Program) (*Result, error) {
 	}
 	for i := range p.Functions {
 		f := &p.Functions[i]
-		attach, ok := codegen.AttachTypeOf(f.Section)
+		attach, ok := codegen.LayerOf(f.Section)
 		if !ok {
+			r.Others = append(r.Others, f.Section)
 			continue
 		}
 		v := newVerification(p, f, attach)

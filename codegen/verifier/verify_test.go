@@ -280,6 +280,24 @@ func TestLimits(t *testing.T) {
 	require.ErrorContains(t, err, "may run more than 100000 times")
 }
 
+// A program that others call is loaded like them, by the start of its section's name; of
+// a program for another layer nothing is said.
+func TestSections(t *testing.T) {
+	p := program("", permit, "sections")
+	p.Functions = append(p.Functions,
+		codegen.Function{Name: "listen", Section: "cgroup/listen4", Instructions: code{asm.Return().WithSymbol("listen")}},
+		codegen.Function{Name: "called", Section: "cgroup/connect_authorization4/called", Instructions: named("called", permit)})
+	result, err := verifier.Verify(p)
+	require.NoError(t, err)
+	require.Len(t, result.Functions, 2)
+	require.Equal(t, []string{"cgroup/listen4"}, result.Others)
+
+	p.Functions[2].Instructions = named("called", join(code{asm.Mov.Imm(asm.R2, 0), asm.StoreMem(asm.R1, 24, asm.R2, asm.Word)}, permit))
+	_, err = verifier.Verify(p)
+	require.ErrorContains(t, err, "cgroup/connect_authorization4/called: instruction 1: ")
+	require.ErrorContains(t, err, "read-only")
+}
+
 // Functions call each other eight deep at most.
 func TestCalls(t *testing.T) {
 	chain := func(deep int) code {

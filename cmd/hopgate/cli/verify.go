@@ -45,6 +45,9 @@ the code around them is compared with that of this hopgate.`,
 		for _, f := range v.Functions {
 			fmt.Fprintf(c.out, "%s: verified, %d instructions\n", f.Section, f.Instructions)
 		}
+		for _, section := range v.Others {
+			fmt.Fprintf(c.out, "%s: not verified: it is for no layer of the hook\n", section)
+		}
 		if v.Policy != "" {
 			fmt.Fprintf(c.out, "policy %s: %s\n", v.Policy, v.Proof)
 		}
@@ -56,6 +59,7 @@ the code around them is compared with that of this hopgate.`,
 // verification is what verify has found right.
 type verification struct {
 	Functions []verifiedFunction `json:"functions"` // none of a packed policy, or of a program for Linux
+	Others    []string           `json:"not_verified,omitempty"`
 	Policy    string             `json:"policy,omitempty"`
 	Proof     string             `json:"proof,omitempty"`
 }
@@ -76,7 +80,7 @@ func verify(path, policyFile string, bind bindings) (*verification, error) {
 	var table *codegen.Table
 	switch {
 	case !codegen.IsPack(object):
-		if v.Functions, err = verifyFunctions(path, object, policyFile != ""); err != nil || policyFile == "" {
+		if err = v.verify(path, object, policyFile != ""); err != nil || policyFile == "" {
 			return v, err
 		}
 	case policyFile == "":
@@ -106,25 +110,25 @@ func verify(path, policyFile string, bind bindings) (*verification, error) {
 	return v, nil
 }
 
-// verifyFunctions checks an object by the rules of eBPF for Windows. There is nothing of
-// that to check in one for Linux, which is an error unless something else is.
-func verifyFunctions(path string, object []byte, otherwise bool) ([]verifiedFunction, error) {
+// verify checks an object by the rules of eBPF for Windows. There is nothing of that to
+// check in one for Linux, which is an error unless something else is.
+func (v *verification) verify(path string, object []byte, otherwise bool) error {
 	program, err := codegen.ReadObject(path, object)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if program.Target == codegen.Linux && otherwise {
-		return []verifiedFunction{}, nil
+		return nil
 	}
 	result, err := verifier.Verify(program)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	var functions []verifiedFunction
 	for _, f := range result.Functions {
-		functions = append(functions, verifiedFunction{f.Section, f.Slots})
+		v.Functions = append(v.Functions, verifiedFunction{f.Section, f.Slots})
 	}
-	return functions, nil
+	v.Others = result.Others
+	return nil
 }
 
 // verified gives a program as an object, which the verifier of eBPF for Windows accepts

@@ -1,7 +1,7 @@
 package runtime
 
 import (
-	"maps"
+	"fmt"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
@@ -19,7 +19,10 @@ func (k *Kernel) carryCounters(next *loaded, t *codegen.Table) {
 		k.before = nil
 	}
 	if k.now != nil {
-		k.before, k.beforeIDs = k.now.counters(), k.pinned.Rules
+		var err error
+		k.before, err = k.now.counters()
+		k.beforeIDs = k.pinned.Rules
+		k.problem(err)
 	}
 	starts := map[string]string{}
 	if t != nil {
@@ -32,24 +35,6 @@ func (k *Kernel) carryCounters(next *loaded, t *codegen.Table) {
 	k.pinned.describe(next.program.Policy, next.program.Rules, next.program.Sets, starts)
 }
 
-// carry adds decisions to those that are kept by rule id.
-func (p *pinnedProgram) carry(rules []codegen.Rule, counts []uint64) {
-	carried := maps.Clone(p.Carried)
-	if carried == nil {
-		carried = map[string]uint64{}
-	}
-	for i, n := range counts {
-		carried[rules[i].ID] += n
-	}
-	p.Carried = carried
-}
-
-// describe notes another policy, the next generation.
-func (p *pinnedProgram) describe(policy string, rules []codegen.Rule, sets []codegen.Set, starts map[string]string) {
-	p.Policy, p.Rules, p.Sets, p.Starts = policy, rules, sets, starts
-	p.Generation++
-}
-
 // Status says what is in force and what it has decided.
 func (k *Kernel) Status() (*Status, error) {
 	k.mu.Lock()
@@ -58,7 +43,10 @@ func (k *Kernel) Status() (*Status, error) {
 		return nil, ErrClosed
 	}
 	k.noticeTable()
-	counters := k.now.counters()
+	counters, err := k.now.counters()
+	if err != nil {
+		return nil, fmt.Errorf("%w: counters: %w", ErrKernel, err)
+	}
 	if counters != nil {
 		defer counters.Close()
 	}
@@ -76,15 +64,6 @@ func (k *Kernel) Status() (*Status, error) {
 		s.addStage(stage, k.links[stage])
 	}
 	return s, nil
-}
-
-func newStatus(p *pinnedProgram, counters *ebpf.Map) *Status {
-	s := &Status{Policy: p.Policy, Generation: p.Generation}
-	counts := decisions(counters, len(p.Rules))
-	for i, r := range p.Rules {
-		s.Rules = append(s.Rules, RuleStatus{Rule: r, Decisions: p.Carried[r.ID] + counts[i]})
-	}
-	return s
 }
 
 func (s *Status) addStage(stage string, l link.Link) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
 )
 
 // ErrKernel is wrapped by errors that say what this host's kernel refuses.
@@ -42,6 +43,14 @@ type KernelOptions struct {
 	// Problem is called with what goes wrong while the program is in force, such as
 	// in following named interfaces; nil for nobody.
 	Problem func(error)
+}
+
+// hook is that of the policy in an engine's table.
+func (o *KernelOptions) hook() compiler.Hook {
+	if o.Table == nil {
+		return compiler.Connect
+	}
+	return o.Table.Hook
 }
 
 // Status is what is known of a program in force.

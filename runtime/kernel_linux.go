@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -379,6 +380,14 @@ func (k *Kernel) release() error {
 		problems = append(problems, k.before.Close())
 	}
 	return errors.Join(problems...)
+}
+
+// takeGeneration goes on from the generation that the state map has, which a change
+// of a set by another process may have made.
+func (k *Kernel) takeGeneration() {
+	if value, err := k.now.Maps[codegen.StateMap].LookupBytes(uint32(0)); err == nil && len(value) >= 4 {
+		k.state.Generation = binary.NativeEndian.Uint32(value)
+	}
 }
 
 func (k *Kernel) problem(err error) {

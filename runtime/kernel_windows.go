@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -19,14 +18,16 @@ import (
 // Kernel is a program in force on this host: attached to eBPF for Windows, for all
 // processes. Any number of goroutines may use it.
 type Kernel struct {
-	opts  KernelOptions
-	shown atomic.Pointer[codegen.Program] // whose rules events mean
+	opts KernelOptions
 
-	mu         sync.Mutex
-	now        *loaded
-	stages     []stage
-	carried    map[string]uint64 // decisions by rule id of what was in force before
-	generation int
+	mu     sync.Mutex
+	now    *loaded
+	stages []stage
+	pinned pinnedProgram
+	before *ebpf.Map // counters of the program that was pinned; nil once they are carried over
+	// generation of the engine's table, as pinned describes it; another process may
+	// have loaded a later one.
+	generation uint32
 	closed     bool
 }
 
@@ -39,22 +40,28 @@ type stage struct {
 
 // AttachKernel puts a program of target windows in force. Errors wrap ErrKernel
 // and say in words what eBPF for Windows refuses; a *ebpf.VerifierError among them
-// has the verifier's log.
+// has the verifier's log. After an error nothing of the program is in force or pinned;
+// what was pinned before is, unless the error came after it had been replaced.
 func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error) {
 	if err := windows.NewLazyDLL("ebpfapi.dll").Load(); err != nil {
 		return nil, fmt.Errorf("%w: eBPF for Windows is not installed: %w", ErrKernel, err)
 	}
-	k := &Kernel{opts: *opts, carried: map[string]uint64{}}
-	if opts.Event != nil {
-		k.opts.Event = func(_ *codegen.Program, event *codegen.Event) { opts.Event(k.shown.Load(), event) }
-	}
+	k := &Kernel{opts: *opts}
 	if err := k.openPins(program); err != nil {
 		return nil, errors.Join(err, k.release())
 	}
-	if err := k.Update(program); err != nil {
-		return nil, errors.Join(err, k.release())
+	fresh := len(k.stages) == 0
+	err := k.Update(program)
+	if err == nil {
+		return k, nil
 	}
-	return k, nil
+	err = errors.Join(err, k.release())
+	if fresh && opts.Pin != "" {
+		if left := Unpin(opts.Pin); !errors.Is(left, fs.ErrNotExist) {
+			err = errors.Join(err, left)
+		}
+	}
+	return nil, err
 }
 
 // Update replaces the program by another. The new one is attached before the old
@@ -69,24 +76,62 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	if k.now != nil && k.opts.Driver != "" {
 		return fmt.Errorf("the program of driver %s is what it was signed as; only an engine's table can be replaced", k.opts.Driver)
 	}
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	k.noticeTable()
 	next, err := k.load(program)
 	if err != nil {
 		return err
 	}
 	stages, err := k.attach(next)
+	if err == nil {
+		err = k.replaceStages(stages)
+	}
 	if err != nil {
 		next.close()
 		return err
 	}
-	err = closeStages(k.stages)
+	err = k.carryCounters()
 	if k.now != nil {
-		k.carry(k.now.program.Rules, decisions(k.now.Maps[codegen.CountersMap], len(k.now.program.Rules)))
 		k.now.close()
 	}
-	k.now, k.stages = next, stages
-	k.shown.Store(next.program)
-	k.generation++
+	k.now, k.generation = next, next.generation()
+	k.describe(next.program)
 	return errors.Join(err, k.pin())
+}
+
+// carryCounters notes the decisions of the program that was in force until now.
+func (k *Kernel) carryCounters() error {
+	counters := k.before
+	k.before = nil
+	if k.now != nil {
+		var err error
+		if counters, err = k.now.counters(); err != nil {
+			return fmt.Errorf("%w: counters: %w", ErrKernel, err)
+		}
+	}
+	k.pinned.carry(k.pinned.Rules, decisions(counters, len(k.pinned.Rules)))
+	if counters == nil {
+		return nil
+	}
+	return counters.Close()
+}
+
+// describe notes what is in force from now on.
+func (k *Kernel) describe(p *codegen.Program) {
+	starts := map[string]string{}
+	if t := k.opts.Table; t != nil {
+		starts = tableStarts(t, p.Sets)
+	} else {
+		for i, s := range p.Sets {
+			starts[s.Name] = setStart(p, i)
+		}
+	}
+	k.pinned.Hook = k.opts.hook()
+	k.pinned.describe(p.Policy, p.Rules, p.Sets, starts)
 }
 
 // LoadTable gives an engine another policy for the hook it was attached for, by one
@@ -102,40 +147,52 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	case t.Hook != k.opts.Table.Hook:
 		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", k.opts.Table.Hook, t.Hook)
 	}
-	var before *ebpf.Map
-	if err := k.now.Maps[codegen.TableMap].Lookup(uint32(t.Hook), &before); err != nil {
-		return fmt.Errorf("%w: the policy in force: %w", ErrKernel, err)
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
 	}
-	defer before.Close()
+	defer unlock()
+	k.noticeTable()
 	next, err := describedBy(k.now.program, t)
 	if err != nil {
 		return err
 	}
-	if err := LoadTable(k.tables(k.now), t, codegen.TableLoading{}); err != nil {
-		return fmt.Errorf("%w: %w", ErrKernel, err)
+	k.now.current() // whose events may yet come
+	old, err := k.now.counters()
+	k.problem(err)
+	if old != nil {
+		defer old.Close()
 	}
-	if value, err := before.LookupBytes(uint32(0)); err == nil && len(value) == codegen.TableValueSize {
-		rules := k.shown.Load().Rules
-		k.carry(rules, codegen.TableCounts(value[codegen.TableCounters:], len(rules)))
+	if err := k.putTable(k.now, t, next.Sets); err != nil {
+		return err
 	}
-	k.opts.Table = t
-	k.shown.Store(next)
-	k.generation++
+	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
+	k.opts.Table, k.generation = t, k.now.generation()
+	k.describe(next)
+	return k.pin()
+}
+
+// putTable loads a table into an engine, with the sets that the policies before have had.
+func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error {
+	before, base, err := k.setsInForce()
+	if err != nil {
+		return err
+	}
+	if before != nil {
+		defer before.Close()
+	}
+	var with codegen.TableLoading
+	if with.Sets, err = keptTables(t, sets, &k.pinned, before, base); err != nil {
+		return err
+	}
+	if err := LoadTable(l.tables(), t, with); err != nil {
+		return fmt.Errorf("%w: the policy's table: %w", ErrKernel, err)
+	}
 	return nil
 }
 
-func (k *Kernel) tables(l *loaded) TableMaps {
-	return KernelTables(l.Maps[codegen.TableMap], l.Maps[codegen.SetsMap], codegen.Windows)
-}
-
-// meaning is of no use where Kernel.shown tells what events mean.
-func (*loaded) meaning() func(uint8) *codegen.Program { return nil }
-
-func (k *Kernel) carry(rules []codegen.Rule, counts []uint64) {
-	for i, r := range rules {
-		k.carried[r.ID] += counts[i]
-	}
-}
+// loadingHere tells a table nothing: on Windows its interfaces are bound when it is made.
+func loadingHere(*codegen.Table) (with codegen.TableLoading, err error) { return with, nil }
 
 // load puts a program, and of an engine its policy, into the kernel.
 func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
@@ -156,24 +213,22 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.shown.Load() == nil {
-		k.shown.Store(program)
-	}
 	l, err := newLoaded(program, collection, &k.opts)
 	if err != nil {
 		collection.Close()
 		return nil, fmt.Errorf("%w: events: %w", ErrKernel, err)
 	}
-	if k.opts.Table == nil {
-		return l, nil
+	switch {
+	case l.engine() != (k.opts.Table != nil):
+		err = errNoEngine
+	case l.engine():
+		err = k.putTable(l, k.opts.Table, program.Sets)
+	default:
+		err = k.keepSets(l)
 	}
-	if collection.Maps[codegen.TableMap] == nil || collection.Maps[codegen.SetsMap] == nil {
+	if err != nil {
 		l.close()
-		return nil, errNoEngine
-	}
-	if err := LoadTable(k.tables(l), k.opts.Table, codegen.TableLoading{}); err != nil {
-		l.close()
-		return nil, fmt.Errorf("%w: the policy's table: %w", ErrKernel, err)
+		return nil, err
 	}
 	return l, nil
 }
@@ -217,6 +272,49 @@ func programID(p *ebpf.Program) uint32 {
 	return uint32(id)
 }
 
+// replaceStages puts stages, and their pins, in the place of those in force, and
+// detaches those; or takes back what it has done of that.
+func (k *Kernel) replaceStages(next []stage) error {
+	for i := range next {
+		if err := k.movePin(k.stages, next[i]); err != nil {
+			for _, s := range next[:i+1] {
+				if old := stageOf(k.stages, s.section); old != nil {
+					err = errors.Join(err, s.Unpin(), old.Pin(k.pinPath(path.Base(s.section))))
+				}
+			}
+			return errors.Join(err, closeStages(next))
+		}
+	}
+	err := closeStages(k.stages)
+	k.stages = next
+	return err
+}
+
+// movePin pins a stage in the place of the one in force.
+func (k *Kernel) movePin(present []stage, s stage) error {
+	if k.opts.Pin == "" {
+		return nil
+	}
+	if old := stageOf(present, s.section); old != nil {
+		if err := old.Unpin(); err != nil {
+			return fmt.Errorf("%w: unpinning %s: %w", ErrKernel, s.section, err)
+		}
+	}
+	if err := s.Pin(k.pinPath(path.Base(s.section))); err != nil {
+		return fmt.Errorf("%w: pinning %s: %w", ErrKernel, s.section, err)
+	}
+	return nil
+}
+
+func stageOf(stages []stage, section string) link.Link {
+	for _, s := range stages {
+		if s.section == section {
+			return s.Link
+		}
+	}
+	return nil
+}
+
 // closeStages detaches; a link that is pinned is unpinned first.
 func closeStages(stages []stage) error {
 	var problems []error
@@ -229,7 +327,7 @@ func closeStages(stages []stage) error {
 	return nil
 }
 
-// openPins takes over the links that are pinned: of a process that is no more.
+// openPins takes over what is pinned: of a process that is no more.
 func (k *Kernel) openPins(program *codegen.Program) error {
 	if k.opts.Pin == "" {
 		return nil
@@ -245,33 +343,40 @@ func (k *Kernel) openPins(program *codegen.Program) error {
 			k.stages = append(k.stages, stage{section: f.Section, Link: l})
 		}
 	}
+	pinned, counters, err := readPinned(k.opts.Pin)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: pinned maps: %w", ErrKernel, err)
+	}
+	k.pinned, k.before = *pinned, counters
 	return nil
 }
 
-// pin keeps what is attached, and an engine's maps, beyond the end of the process.
+// pin keeps the maps of what is attached beyond the end of the process.
 func (k *Kernel) pin() error {
 	if k.opts.Pin == "" {
 		return nil
 	}
-	for _, s := range k.stages {
-		if err := s.Pin(k.pinPath(path.Base(s.section))); err != nil {
-			return fmt.Errorf("%w: pinning %s: %w", ErrKernel, s.section, err)
+	counters, err := k.now.counters()
+	if err != nil {
+		return fmt.Errorf("%w: counters: %w", ErrKernel, err)
+	}
+	if counters != nil {
+		defer counters.Close()
+	}
+	for _, kept := range []struct {
+		name string
+		m    *ebpf.Map
+	}{
+		{codegen.CountersMap, counters}, {codegen.TableMap, k.now.Maps[codegen.TableMap]}, {codegen.SetsMap, k.now.Maps[codegen.SetsMap]},
+	} {
+		if err := pinAt(k.pinPath(kept.name), kept.m); err != nil {
+			return err
 		}
 	}
-	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
-		m := k.now.Maps[name]
-		if m == nil {
-			continue
-		}
-		if old, err := ebpf.LoadPinnedMap(k.pinPath(name), nil); err == nil {
-			_ = old.Unpin()
-			_ = old.Close()
-		}
-		if err := m.Pin(k.pinPath(name)); err != nil {
-			return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, name, err)
-		}
-	}
-	return nil
+	return k.pinned.pinIn(k.opts.Pin)
 }
 
 func (k *Kernel) pinPath(name string) string { return path.Join(k.opts.Pin, name) }
@@ -283,23 +388,53 @@ func (k *Kernel) Status() (*Status, error) {
 	if k.closed {
 		return nil, ErrClosed
 	}
-	shown := k.shown.Load()
-	counts := decisions(k.now.Maps[codegen.CountersMap], len(shown.Rules))
-	if t := k.opts.Table; t != nil {
-		_, counters, err := ReadTable(k.tables(k.now), t.Hook)
-		if err != nil {
-			return nil, fmt.Errorf("%w: the policy in force: %w", ErrKernel, err)
-		}
-		counts = counters
+	k.noticeTable()
+	counters, err := k.now.counters()
+	if err != nil {
+		return nil, fmt.Errorf("%w: counters: %w", ErrKernel, err)
 	}
-	s := &Status{Policy: shown.Policy, Generation: k.generation}
-	for i, r := range shown.Rules {
-		s.Rules = append(s.Rules, RuleStatus{Rule: r, Decisions: k.carried[r.ID] + counts[i]})
+	if counters != nil {
+		defer counters.Close()
 	}
+	s := newStatus(&k.pinned, counters)
 	for _, stage := range k.stages {
 		s.Stages = append(s.Stages, StageStatus{Section: stage.section, Program: stage.program, Attached: true})
 	}
 	return s, nil
+}
+
+// PinnedStatus says what is pinned under a path, whether the process that did so
+// still runs or not.
+func PinnedStatus(dir string) (*Status, error) {
+	pinned, counters, err := readPinned(dir)
+	if err != nil {
+		return nil, err
+	}
+	if counters != nil {
+		defer counters.Close()
+	}
+	s := newStatus(pinned, counters)
+	for _, a := range authorizationTypes {
+		if hookOf(a) != pinned.Hook {
+			continue
+		}
+		stage := StageStatus{Section: a.Section()}
+		if l, err := link.LoadPinnedLink(path.Join(dir, path.Base(a.Section())), nil); err == nil {
+			stage.Attached = true
+			if info, err := l.Info(); err == nil {
+				stage.Program = uint32(info.Program)
+			}
+			_ = l.Close()
+		}
+		s.Stages = append(s.Stages, stage)
+	}
+	return s, nil
+}
+
+func (k *Kernel) problem(err error) {
+	if k.opts.Problem != nil && err != nil {
+		k.opts.Problem(err)
+	}
 }
 
 // Map finds a map of the program in force, nil for none: the caller's until Update.
@@ -329,11 +464,8 @@ func (k *Kernel) release() error {
 	if k.now != nil {
 		k.now.close()
 	}
+	if k.before != nil {
+		problems = append(problems, k.before.Close())
+	}
 	return errors.Join(problems...)
-}
-
-// PinnedStatus does nothing here: eBPF for Windows keeps no rules beside a pinned
-// program.
-func PinnedStatus(string) (*Status, error) {
-	return nil, fmt.Errorf("%w: on Windows a program tells its status only while hopgate runs it", ErrKernel)
 }

@@ -121,7 +121,7 @@ func explainLoad(err error) error {
 	case errors.As(err, &verifier) && len(verifier.Log) > 0:
 		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
 	case errors.As(err, &verifier):
-		return fmt.Errorf("%w: it takes no instructions here; a host without the JIT of eBPF for Windows, or with memory integrity on, loads signed drivers only: %w", ErrKernel, err)
+		return fmt.Errorf("%w: it takes no instructions here, or not so many: they must come to less than 64 KB of machine code; a host without the JIT of eBPF for Windows, or with memory integrity on, loads signed drivers only: %w", ErrKernel, err)
 	}
 	return fmt.Errorf("%w: %w", ErrKernel, err)
 }

@@ -11,11 +11,13 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
 )
 
 // loaded is a program in the kernel, not yet attached or no longer.
 type loaded struct {
 	program *codegen.Program
+	hook    compiler.Hook // of the policy of an engine
 	*ebpf.Collection
 	events *ringbuf.Reader // nil where there are none
 	done   chan struct{}   // closed when the last event has been read
@@ -27,7 +29,7 @@ type loaded struct {
 
 // newLoaded takes the collection over, unless it fails, and starts to read events.
 func newLoaded(program *codegen.Program, collection *ebpf.Collection, opts *KernelOptions) (*loaded, error) {
-	l := &loaded{program: program, Collection: collection, done: make(chan struct{})}
+	l := &loaded{program: program, hook: opts.hook(), Collection: collection, done: make(chan struct{})}
 	l.means = l.meaning()
 	events := collection.Maps[codegen.EventsMap]
 	if events == nil || opts.Event == nil {

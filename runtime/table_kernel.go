@@ -3,7 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"path"
 
 	"github.com/cilium/ebpf"
 
@@ -138,7 +138,7 @@ func putPages(to *ebpf.Map, parts []codegen.TablePart) error {
 func (m kernelTables) PutSets(base uint32, sets []codegen.TableSetTable) error {
 	var keys, values []uint32
 	for _, s := range sets {
-		table, err := m.setTable(s.Blocks)
+		table, err := m.setTable(base+s.Key, s.Blocks)
 		if err != nil {
 			return err
 		}
@@ -158,9 +158,19 @@ func (m kernelTables) PutSets(base uint32, sets []codegen.TableSetTable) error {
 	return err
 }
 
-func (m kernelTables) setTable(blocks []byte) (*ebpf.Map, error) {
+// setTable makes the map of a set's table for a key.
+func (m kernelTables) setTable(key uint32, blocks []byte) (*ebpf.Map, error) {
 	if !m.inMemory() {
-		return ebpf.NewMap(codegen.SetTableMap(blocks, codegen.Windows))
+		spec := codegen.SetTableMap(blocks, codegen.Windows)
+		room, err := m.setRoom(key)
+		if err != nil {
+			return nil, err
+		}
+		if len(spec.Contents) > int(room) {
+			return nil, fmt.Errorf("%d bytes, of which there is room for %d; a policy that starts with a larger set makes more", len(blocks), room*spec.ValueSize)
+		}
+		spec.MaxEntries = room
+		return ebpf.NewMap(spec)
 	}
 	spec := codegen.SetTableMap(blocks, codegen.Linux)
 	spec.Contents = nil
@@ -175,6 +185,20 @@ func (m kernelTables) setTable(blocks []byte) (*ebpf.Map, error) {
 	return table, nil
 }
 
+// setRoom is how many blocks a set's table has on Windows: as many as the one before.
+func (m kernelTables) setRoom(key uint32) (uint32, error) {
+	var before *ebpf.Map
+	err := m.sets.Lookup(key, &before)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return codegen.SetTableMap(nil, codegen.Windows).MaxEntries, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer before.Close()
+	return before.MaxEntries(), nil
+}
+
 // PinnedTables are the maps of an engine that runs in the kernel, found where it is
 // pinned.
 type PinnedTables struct {
@@ -187,7 +211,7 @@ type PinnedTables struct {
 func OpenTables(dir string) (*PinnedTables, error) {
 	p := new(PinnedTables)
 	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		m, err := ebpf.LoadPinnedMap(path.Join(dir, name), nil)
 		if err != nil {
 			_ = p.Close()
 			return nil, fmt.Errorf("no engine of form table is pinned in `%s`: %w", dir, err)

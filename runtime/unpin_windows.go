@@ -34,18 +34,20 @@ func Unpin(dir string) error {
 	openLink := func(at string) (pinned, error) { return link.LoadPinnedLink(at, nil) }
 	openMap := func(at string) (pinned, error) { return ebpf.LoadPinnedMap(at, nil) }
 	var problems []error
-	for _, a := range []codegen.AttachType{
-		codegen.AttachConnectAuthorization4, codegen.AttachConnectAuthorization6, codegen.AttachRecvAccept4, codegen.AttachRecvAccept6,
-	} {
+	for _, a := range authorizationTypes {
 		problems = append(problems, unpin(path.Base(a.Section()), openLink))
 	}
-	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
+	for _, name := range []string{programMap, codegen.CountersMap, codegen.TableMap, codegen.SetsMap} {
 		problems = append(problems, unpin(name, openMap))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
 	return found
+}
+
+var authorizationTypes = []codegen.AttachType{
+	codegen.AttachConnectAuthorization4, codegen.AttachConnectAuthorization6, codegen.AttachRecvAccept4, codegen.AttachRecvAccept6,
 }
 
 // pinned is a link or a map.

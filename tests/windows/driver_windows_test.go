@@ -32,11 +32,13 @@ func driver(t *testing.T, p *codegen.Program) string {
 	return path
 }
 
+var pins = []string{"connect_authorization4", "connect_authorization6", "hopgate_program", codegen.CountersMap, codegen.TableMap, codegen.SetsMap}
+
 // unpin removes what is pinned.
 func unpin(t *testing.T, f *fake) {
 	t.Helper()
 	unpin := f.dll.MustFindProc("ebpf_object_unpin")
-	for _, name := range []string{"connect_authorization4", "connect_authorization6", codegen.TableMap, codegen.SetsMap} {
+	for _, name := range pins {
 		path, err := windows.BytePtrFromString("hopgate/corp/" + name)
 		require.NoError(t, err)
 		_, _, _ = unpin.Call(uintptr(unsafe.Pointer(path)))

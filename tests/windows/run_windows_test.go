@@ -92,7 +92,7 @@ func TestRun(t *testing.T) {
 
 // Command lines that ask for what Windows has not.
 func TestRunMisuse(t *testing.T) {
-	path := policyFile(t, corporate)
+	path, program := policyFile(t, corporate), hopgate(t)
 	for want, args := range map[string][]string{
 		"--cgroup and a command are for Linux":            {"--cgroup", "x", path},
 		"--connect-stage and --udp-replies are for Linux": {"--connect-stage", "off", path},
@@ -102,7 +102,7 @@ func TestRunMisuse(t *testing.T) {
 		"the name of one ends in .sys":                    {"--driver", path, path},
 		"no policy has an interface `vpx`":                {"--bind", "vpx=0x1", path},
 	} {
-		out, err := exec.Command(hopgate(t), append([]string{"run"}, args...)...).CombinedOutput()
+		out, err := exec.Command(program, append([]string{"run"}, args...)...).CombinedOutput()
 		require.Error(t, err)
 		require.Contains(t, string(out), want)
 	}

@@ -122,7 +122,7 @@ func (e *enforcement) load() (*compiler.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.found, err = runtime.FindInterfaces(e.unbound(policy)); err != nil {
+	if e.found, err = runtime.FindInterfaces(unbound(policy, e.bind)); err != nil {
 		return nil, err
 	}
 	if len(e.found) > 0 {
@@ -134,7 +134,7 @@ func (e *enforcement) load() (*compiler.Policy, error) {
 	}
 	c := e.console
 	c.print(policy.Warnings)
-	for _, i := range e.unbound(policy) {
+	for _, i := range unbound(policy, e.bind) {
 		if e.found[i.Name] == 0 {
 			fmt.Fprintf(e.err, "hopgate: interface `%s`: there is no interface of %s `%s` now\n", i.Name, i.Kind, i.Value)
 		}
@@ -143,18 +143,30 @@ func (e *enforcement) load() (*compiler.Policy, error) {
 }
 
 // unbound are the interfaces that the host is asked for.
-func (e *enforcement) unbound(policy *compiler.Policy) []*compiler.NamedInterface {
+func unbound(policy *compiler.Policy, bind bindings) []*compiler.NamedInterface {
 	var unbound []*compiler.NamedInterface
 	for _, i := range policy.Interfaces {
-		if _, ok := e.bind[i.Name]; !ok {
+		if _, ok := bind[i.Name]; !ok {
 			unbound = append(unbound, i)
 		}
 	}
 	return unbound
 }
 
+// bindToHost binds the interfaces of a policy, but for those that are bound by hand, to
+// the host's.
+func bindToHost(path string, bind bindings) error {
+	policy, err := load(path, &compiler.Options{Bind: bind})
+	if err != nil {
+		return err
+	}
+	found, err := runtime.FindInterfaces(unbound(policy, bind))
+	maps.Copy(bind, found)
+	return err
+}
+
 func (e *enforcement) interfacesChanged(policy *compiler.Policy) bool {
-	found, err := runtime.FindInterfaces(e.unbound(policy))
+	found, err := runtime.FindInterfaces(unbound(policy, e.bind))
 	if err != nil {
 		fmt.Fprintf(e.err, "hopgate: %v\n", err)
 	}

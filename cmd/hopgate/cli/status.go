@@ -36,10 +36,13 @@ func (c *console) statusCommand() *cobra.Command {
 		fmt.Fprintf(c.out, "policy %s, generation %d\n", s.Policy, s.Generation)
 		table := tabwriter.NewWriter(c.out, 0, 8, 2, ' ', 0)
 		for _, stage := range s.Stages {
-			if stage.Attached {
-				fmt.Fprintf(table, "%s\tprogram %d\tcgroup %d\n", stage.Section, stage.Program, stage.Cgroup)
-			} else {
+			switch {
+			case !stage.Attached:
 				fmt.Fprintf(table, "%s\tnot attached\t\n", stage.Section)
+			case stage.Cgroup == 0: // Windows
+				fmt.Fprintf(table, "%s\tprogram %d\t\n", stage.Section, stage.Program)
+			default:
+				fmt.Fprintf(table, "%s\tprogram %d\tcgroup %d\n", stage.Section, stage.Program, stage.Cgroup)
 			}
 		}
 		for _, r := range s.Rules {

@@ -229,6 +229,9 @@ func (c *console) tableFor(pin, path string, bind bindings) (*codegen.Table, err
 		return nil, err
 	}
 	defer maps.Close()
+	if err := bindToHost(path, bind); err != nil {
+		return nil, err
+	}
 	return c.table(path, bind, &codegen.Options{Target: maps.Target()})
 }
 

@@ -334,6 +334,8 @@ static int get_info(const uint8_t *attr)
         memcpy(all + 24, o->name, 15);
     } else if (o->kind == PROGRAM) {
         memcpy(all + 64, o->name, 15);
+    } else if (o->holds) {
+        put32(all, 8, o->holds->id);
     }
     memcpy(info, all, length < sizeof all ? length : sizeof all);
     return 0;

@@ -1,3 +1,5 @@
+//go:build linux || windows
+
 package runtime
 
 import (
@@ -10,11 +12,9 @@ import (
 	"hash"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
+	"path"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -41,7 +41,7 @@ func (l *loaded) setBase() uint32 {
 	if !l.engine() {
 		return 0
 	}
-	return codegen.TableSetBase(compiler.Connect, l.generation())
+	return codegen.TableSetBase(l.hook, l.generation())
 }
 
 // ChangePinnedSet changes a dynamic set of the program that is pinned in a
@@ -62,17 +62,18 @@ func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []str
 	if _, _, err := findSet(pinned.Sets, name); err != nil {
 		return err
 	}
-	sets, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.SetsMap), nil)
+	sets, err := ebpf.LoadPinnedMap(path.Join(dir, codegen.SetsMap), nil)
 	if err != nil {
 		return err
 	}
 	defer sets.Close()
-	state, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.StateMap), nil)
-	if err != nil {
+	state, err := ebpf.LoadPinnedMap(path.Join(dir, codegen.StateMap), nil)
+	if err == nil {
+		defer state.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	defer state.Close()
-	base, err := pinnedSetBase(dir)
+	base, err := pinnedSetBase(dir, pinned.Hook)
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []str
 }
 
 // pinnedSetBase is setBase of the program that is pinned in a directory.
-func pinnedSetBase(dir string) (uint32, error) {
-	tables, err := ebpf.LoadPinnedMap(filepath.Join(dir, codegen.TableMap), nil)
+func pinnedSetBase(dir string, hook compiler.Hook) (uint32, error) {
+	tables, err := ebpf.LoadPinnedMap(path.Join(dir, codegen.TableMap), nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil // form code
 	}
@@ -89,8 +90,8 @@ func pinnedSetBase(dir string) (uint32, error) {
 		return 0, err
 	}
 	defer tables.Close()
-	generation, err := kernelTables{tables: tables}.Generation(compiler.Connect)
-	return codegen.TableSetBase(compiler.Connect, generation), err
+	generation, err := kernelTables{tables: tables}.Generation(hook)
+	return codegen.TableSetBase(hook, generation), err
 }
 
 func changeSet(known []codegen.Set, sets *ebpf.Map, base uint32, state *ebpf.Map, name string, change compiler.SetChange, literals []string) error {
@@ -121,23 +122,6 @@ func changeSet(known []codegen.Set, sets *ebpf.Map, base uint32, state *ebpf.Map
 	return forgetDecisions(state)
 }
 
-// lockPins keeps other processes from changing what is pinned in a directory; "" is
-// none.
-func lockPins(dir string) (unlock func(), err error) {
-	if dir == "" {
-		return func() {}, nil
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		_ = f.Close()
-		return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
-	}
-	return func() { _ = f.Close() }, nil
-}
-
 // keepSets gives the next program the sets of the one in force: those that start
 // with the same values in both policies, and so may have been changed since.
 func (k *Kernel) keepSets(next *loaded) error {
@@ -152,21 +136,35 @@ func (k *Kernel) keepSets(next *loaded) error {
 			continue
 		}
 		for _, ipv6 := range codegen.SetFamilies(set.Field) {
-			var id ebpf.MapID
-			if err := before.Lookup(base+codegen.SetKey(was, ipv6), &id); err != nil {
-				return fmt.Errorf("set `%s`: %w", set.Name, err)
-			}
-			table, err := ebpf.NewMapFromID(id)
-			if err == nil {
-				err = next.Maps[codegen.SetsMap].Put(codegen.SetKey(number, ipv6), uint32(table.FD()))
-				_ = table.Close()
-			}
+			err := keepTable(next.Maps[codegen.SetsMap], codegen.SetKey(number, ipv6), before, base+codegen.SetKey(was, ipv6))
 			if err != nil {
 				return fmt.Errorf("set `%s`: %w", set.Name, err)
 			}
 		}
 	}
 	return nil
+}
+
+// keepTable puts the table of a set at a key of another map, on Windows a copy: there
+// maps of maps take tables of their own length.
+func keepTable(to *ebpf.Map, toKey uint32, from *ebpf.Map, key uint32) error {
+	if from.Type() != ebpf.ArrayOfMaps {
+		blocks, err := readBlocks(from, key)
+		if err != nil {
+			return err
+		}
+		return putKernelTable(to, toKey, blocks)
+	}
+	var id ebpf.MapID
+	if err := from.Lookup(key, &id); err != nil {
+		return err
+	}
+	table, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	return to.Put(toKey, uint32(table.FD()))
 }
 
 // same gives the number of a set that the policy has already, with the same start.
@@ -193,10 +191,14 @@ func (k *Kernel) setsInForce() (*ebpf.Map, uint32, error) {
 		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("%w: dynamic sets: %w", ErrKernel, err)
 	}
-	base, err := pinnedSetBase(k.opts.Pin)
-	return m, base, err
+	base, err := pinnedSetBase(k.opts.Pin, k.pinned.Hook)
+	if err != nil {
+		_ = m.Close()
+		return nil, 0, fmt.Errorf("%w: dynamic sets: %w", ErrKernel, err)
+	}
+	return m, base, nil
 }
 
 // setStart tells the values that a set starts with in a policy from others.
@@ -262,6 +264,9 @@ func readBlocks(sets *ebpf.Map, key uint32) ([]byte, error) {
 		return nil, err
 	}
 	defer table.Close()
+	if table.Type() != ebpf.Array {
+		return readBlocksByKey(table)
+	}
 	memory, err := table.Memory()
 	if err != nil {
 		return nil, err
@@ -269,6 +274,24 @@ func readBlocks(sets *ebpf.Map, key uint32) ([]byte, error) {
 	blocks := make([]byte, int(table.MaxEntries())*int(table.ValueSize()))
 	_, err = memory.ReadAt(blocks, 0)
 	return blocks, err
+}
+
+// readBlocksByKey reads a table where it cannot be mapped into memory, up to the first
+// block that is not used: the others are not all zeros.
+func readBlocksByKey(table *ebpf.Map) ([]byte, error) {
+	var blocks []byte
+	unused := make([]byte, table.ValueSize())
+	for n := range table.MaxEntries() {
+		block, err := table.LookupBytes(n)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(block, unused) {
+			break
+		}
+		blocks = append(blocks, block...)
+	}
+	return blocks, nil
 }
 
 // putKernelTable makes a table and then puts it in the place of the one at a key. The
@@ -280,18 +303,13 @@ func putKernelTable(sets *ebpf.Map, key uint32, blocks []byte) error {
 // forgetDecisions makes programs judge everything anew: it gives the state map a
 // generation that no process counts up to by chance.
 func forgetDecisions(state *ebpf.Map) error {
+	if state == nil {
+		return nil // nothing is remembered
+	}
 	value, err := state.LookupBytes(uint32(0))
 	if err != nil || len(value) < 4 {
 		return err
 	}
 	binary.NativeEndian.PutUint32(value, rand.Uint32())
 	return state.Put(uint32(0), value)
-}
-
-// takeGeneration goes on from the generation that the state map has, which a change
-// of a set by another process may have made.
-func (k *Kernel) takeGeneration() {
-	if value, err := k.now.Maps[codegen.StateMap].LookupBytes(uint32(0)); err == nil && len(value) >= 4 {
-		k.state.Generation = binary.NativeEndian.Uint32(value)
-	}
 }

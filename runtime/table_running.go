@@ -1,0 +1,202 @@
+//go:build linux || windows
+
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/hopgate/hopgate/codegen"
+)
+
+// engine reports whether the program is the engine of form table.
+func (l *loaded) engine() bool { return l.Maps[codegen.TableMap] != nil }
+
+func (l *loaded) tables() kernelTables {
+	return kernelTables{l.Maps[codegen.TableMap], l.Maps[codegen.SetsMap], l.program.Target}
+}
+
+// counters is the map that has the counters, the caller's to close; nil where nothing
+// is counted.
+func (l *loaded) counters() (*ebpf.Map, error) {
+	if l.engine() {
+		return l.tables().inner(l.hook)
+	}
+	if counters := l.Maps[codegen.CountersMap]; counters != nil {
+		return counters.Clone()
+	}
+	return nil, nil
+}
+
+// generation is that of the table in force; 0 of form code.
+func (l *loaded) generation() uint32 {
+	if !l.engine() {
+		return 0
+	}
+	g, _ := l.tables().Generation(l.hook)
+	return g
+}
+
+// current is the program with what is known of the policy in force, which another
+// process may have loaded.
+func (l *loaded) current() *codegen.Program {
+	if l.means == nil {
+		return l.program
+	}
+	return l.means(uint8(l.generation()))
+}
+
+// meaning remembers the policies that the engine has had.
+func (l *loaded) meaning() func(generation uint8) *codegen.Program {
+	if !l.engine() {
+		return nil
+	}
+	var mu sync.Mutex
+	known := map[uint8]*codegen.Program{}
+	return func(generation uint8) *codegen.Program {
+		mu.Lock()
+		defer mu.Unlock()
+		if p := known[generation]; p != nil {
+			return p
+		}
+		value, err := l.tables().Table(l.hook)
+		if err == nil && value != nil {
+			if t, _, err := codegen.ParseTableValue(value); err == nil {
+				if p, err := describedBy(l.program, t); err == nil {
+					now := uint8(codegen.TableGeneration(value))
+					delete(known, now+128) // so that it is read anew when it comes round again
+					known[now] = p
+				}
+			}
+		}
+		if p := known[generation]; p != nil {
+			return p
+		}
+		return l.program
+	}
+}
+
+// noticeTable takes note of a table that another process has loaded.
+func (k *Kernel) noticeTable() {
+	if k.now == nil || k.opts.Pin == "" || k.now.generation() == k.generation {
+		return
+	}
+	pinned, counters, err := readPinned(k.opts.Pin)
+	if err != nil {
+		k.problem(err)
+		return
+	}
+	if counters != nil {
+		_ = counters.Close()
+	}
+	k.pinned, k.generation = *pinned, k.now.generation()
+}
+
+// keptTables are the tables of a policy's sets: of those that start with the same values
+// as in the policy before, what has become of them since.
+func keptTables(t *codegen.Table, sets []codegen.Set, p *pinnedProgram, before *ebpf.Map, base uint32) ([]codegen.TableSetTable, error) {
+	tables := make([]codegen.TableSetTable, len(t.SetTables))
+	copy(tables, t.SetTables)
+	if before == nil {
+		return tables, nil
+	}
+	starts := tableStarts(t, sets)
+	for i := range tables {
+		number := int(tables[i].Key / 2)
+		if number >= len(sets) {
+			return nil, fmt.Errorf("the table has a set of number %d, of %d", number, len(sets))
+		}
+		was, ok := p.same(sets[number], starts[sets[number].Name])
+		if !ok {
+			continue
+		}
+		blocks, err := readBlocks(before, base+codegen.SetKey(was, tables[i].Key&1 == 1))
+		if err != nil {
+			return nil, fmt.Errorf("set `%s`: %w", sets[number].Name, err)
+		}
+		if blocks != nil {
+			tables[i].Blocks = blocks
+		}
+	}
+	return tables, nil
+}
+
+// LoadPinnedTable puts a policy in force in the engine that is pinned in a directory,
+// whether the process that did so still runs or not.
+func LoadPinnedTable(dir string, t *codegen.Table) error {
+	maps, err := OpenTables(dir)
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
+	unlock, err := lockPins(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	with, err := loadingHere(t)
+	if err != nil {
+		return err
+	}
+	p, counters, err := readPinned(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return LoadTable(maps, t, with) // whoever pinned it keeps no account of it
+	}
+	if err != nil {
+		return err
+	}
+	if counters != nil {
+		defer counters.Close()
+	}
+	if p.Hook != t.Hook {
+		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", p.Hook, t.Hook)
+	}
+	if len(t.SetTables) > 0 {
+		about, err := t.Description()
+		if err != nil {
+			return err
+		}
+		generation, err := maps.Generation(t.Hook)
+		if err != nil {
+			return err
+		}
+		with.Sets, err = keptTables(t, about.Sets, p, maps.maps[1], codegen.TableSetBase(t.Hook, generation))
+		if err != nil {
+			return err
+		}
+	}
+	if err := LoadTable(maps, t, with); err != nil {
+		return err
+	}
+	return p.notePinnedTable(dir, t, counters)
+}
+
+// notePinnedTable writes down what has been put in force in place of the policy with the
+// counters.
+func (p *pinnedProgram) notePinnedTable(dir string, t *codegen.Table, counters *ebpf.Map) error {
+	about, err := t.Description()
+	if err != nil {
+		return err
+	}
+	p.carry(p.Rules, decisions(counters, len(p.Rules)))
+	p.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
+	maps, err := OpenTables(dir)
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
+	inner, err := maps.TableMaps.(kernelTables).inner(t.Hook)
+	if err != nil {
+		return err
+	}
+	defer inner.Close()
+	if err := pinAt(path.Join(dir, codegen.CountersMap), inner); err != nil {
+		return err
+	}
+	return p.pinIn(dir)
+}

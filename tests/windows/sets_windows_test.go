@@ -1,0 +1,237 @@
+package windows
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/runtime"
+)
+
+const pinnedAt = "hopgate/corp"
+
+// attached is corp in force, as instructions or as the table of an engine, with the way
+// to give it another policy.
+func attached(t *testing.T, table bool) (*runtime.Kernel, func(text string) error) {
+	t.Helper()
+	if !table {
+		k, err := runtime.AttachKernel(program(t, corp), &runtime.KernelOptions{Pin: pinnedAt})
+		require.NoError(t, err)
+		return k, func(text string) error { return k.Update(program(t, text)) }
+	}
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	k, err := runtime.AttachKernel(engine, &runtime.KernelOptions{Pin: pinnedAt, Table: packed(t, corp)})
+	require.NoError(t, err)
+	return k, func(text string) error { return k.LoadTable(packed(t, text)) }
+}
+
+func packed(t *testing.T, text string) *codegen.Table {
+	t.Helper()
+	table, err := codegen.GenerateTable(diagram(t, text), nil, codegen.Build{})
+	require.NoError(t, err)
+	return table
+}
+
+// forms runs a test for both forms of a program.
+func forms(t *testing.T, test func(t *testing.T, f *fake, table bool)) {
+	for name, table := range map[string]bool{"code": false, "table": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			test(t, f, table)
+			unpin(t, f)
+			f.clean(t)
+			f.closesOnce(t)
+		})
+	}
+}
+
+// values gives the IPv4 addresses of corp's set in force.
+func values(t *testing.T, k *runtime.Kernel) []compiler.Range {
+	t.Helper()
+	base := uint32(0)
+	if tables := k.Map(codegen.TableMap); tables != nil {
+		generation, err := runtime.KernelTables(tables, nil, codegen.Windows).Generation(compiler.Connect)
+		require.NoError(t, err)
+		base = codegen.TableSetBase(compiler.Connect, generation)
+	}
+	var table *ebpf.Map
+	require.NoError(t, k.Map(codegen.SetsMap).Lookup(base+codegen.SetKey(0, false), &table))
+	defer table.Close()
+	var blocks []byte
+	for n := range table.MaxEntries() {
+		block, err := table.LookupBytes(n)
+		require.NoError(t, err)
+		blocks = append(blocks, block...)
+	}
+	_, ranges, err := codegen.TableRanges(blocks, false)
+	require.NoError(t, err)
+	return ranges
+}
+
+func ranges(t *testing.T, literals ...string) []compiler.Range {
+	all, err := compiler.SetRanges(compiler.RemoteAddress, literals)
+	require.NoError(t, err)
+	return compiler.ReplaceSet.Apply(nil, all)
+}
+
+// Sets of a pinned policy change while the process runs and after, and stay as they are
+// over reloads and a restart, until a policy gives them other values.
+func TestChangePinnedSet(t *testing.T) {
+	forms(t, func(t *testing.T, f *fake, table bool) {
+		k, reload := attached(t, table)
+		require.Equal(t, ranges(t, "10.0.0.0/8"), values(t, k))
+		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.AddToSet, []string{"192.0.2.1"}))
+		require.Equal(t, ranges(t, "10.0.0.0/8", "192.0.2.1"), values(t, k))
+		require.NoError(t, reload(corp))
+		require.Equal(t, ranges(t, "10.0.0.0/8", "192.0.2.1"), values(t, k))
+		require.NoError(t, k.Close())
+
+		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.RemoveFromSet, []string{"10.0.0.0/8"}))
+		k, reload = attached(t, table)
+		require.Equal(t, ranges(t, "192.0.2.1"), values(t, k))
+		require.NoError(t, k.ChangeSet("servers", compiler.ReplaceSet, []string{"192.0.2.9"}))
+		require.Equal(t, ranges(t, "192.0.2.9"), values(t, k))
+		other := "policy corp {\n default deny\n set servers dynamic = { 10.9.0.0/16 }\n rule servers: allow if remote_address in $servers\n}"
+		require.NoError(t, reload(other))
+		require.Equal(t, ranges(t, "10.9.0.0/16"), values(t, k))
+
+		require.ErrorContains(t, runtime.ChangePinnedSet(pinnedAt, "serves", compiler.AddToSet, []string{"192.0.2.1"}), "no dynamic set `serves`")
+		require.ErrorContains(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.AddToSet, []string{"wifi"}), "wifi")
+		require.NoError(t, k.Close())
+	})
+}
+
+// Each call that can fail in a change of a set fails once: the change is reported as
+// failed, the set of IPv4 addresses is that of before or that of after, and nothing is
+// left open.
+func TestChangePinnedSetFailures(t *testing.T) {
+	forms(t, func(t *testing.T, f *fake, table bool) {
+		k, _ := attached(t, table)
+		files := f.objects(fakeFiles)
+		f.reset(0, false)
+		change := func() error {
+			return runtime.ChangePinnedSet(pinnedAt, "servers", compiler.ReplaceSet, []string{"192.0.2.1"})
+		}
+		require.NoError(t, change())
+		total := f.count()
+		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.ReplaceSet, []string{"192.0.2.7"}))
+		for n := 1; n <= total; n++ {
+			f.reset(n, false)
+			require.Error(t, change(), f.failed())
+			require.Equal(t, files, f.objects(fakeFiles), f.failed())
+			f.reset(0, false)
+			require.Contains(t, [][]compiler.Range{ranges(t, "192.0.2.1"), ranges(t, "192.0.2.7")}, values(t, k))
+		}
+		require.NoError(t, k.Close())
+	})
+}
+
+// Counters go on over a restart, by rule id, and status shows them in between.
+func TestPinnedStatus(t *testing.T) {
+	forms(t, func(t *testing.T, f *fake, table bool) {
+		decided := func(k *runtime.Kernel, n uint64) {
+			if !table {
+				require.NoError(t, k.Map(codegen.CountersMap).Put(uint32(1), perCPU(t, n)))
+				return
+			}
+			var inner *ebpf.Map
+			require.NoError(t, k.Map(codegen.TableMap).Lookup(uint32(compiler.Connect), &inner))
+			defer inner.Close()
+			page := make([]byte, codegen.TablePage)
+			page[8] = byte(n)
+			require.NoError(t, inner.Put(uint32(codegen.TableCounters/codegen.TablePage), page))
+		}
+		k, _ := attached(t, table)
+		decided(k, 3)
+		require.NoError(t, k.Close())
+		status, err := runtime.PinnedStatus(pinnedAt)
+		require.NoError(t, err)
+		require.Equal(t, "corp", status.Policy)
+		require.Equal(t, "smb", status.Rules[1].ID)
+		require.Equal(t, uint64(3), status.Rules[1].Decisions)
+		require.Len(t, status.Stages, 2)
+		for _, s := range status.Stages {
+			require.True(t, s.Attached, s.Section)
+			require.NotZero(t, s.Program, s.Section)
+		}
+		k, _ = attached(t, table)
+		decided(k, 4)
+		running, err := k.Status()
+		require.NoError(t, err)
+		require.Equal(t, uint64(7), running.Rules[1].Decisions)
+		require.Equal(t, 2, running.Generation)
+		require.NoError(t, k.Close())
+		status, err = runtime.PinnedStatus(pinnedAt)
+		require.NoError(t, err)
+		require.Equal(t, uint64(7), status.Rules[1].Decisions)
+	})
+}
+
+// Another process may load a table into the engine that this one runs: status and
+// events are those of that table's rules.
+func TestLoadPinnedTable(t *testing.T) {
+	f := newFake(t)
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	rules := make(chan string, 4)
+	k, err := runtime.AttachKernel(engine, &runtime.KernelOptions{Pin: pinnedAt, Table: packed(t, corp), Event: func(p *codegen.Program, e *codegen.Event) {
+		rules <- p.Rules[e.Rule].ID
+	}})
+	require.NoError(t, err)
+	require.NoError(t, runtime.LoadPinnedTable(pinnedAt, packed(t, "policy next {\n default deny\n rule one: allow if remote_port == 1\n rule two: deny log if remote_port == 445\n}")))
+	late := event()
+	late[11] = 1 // of the table before
+	f.event(late)
+	require.Equal(t, "smb", <-rules)
+	now := event()
+	now[11] = 2
+	f.event(now)
+	require.Equal(t, "two", <-rules)
+	status, err := k.Status()
+	require.NoError(t, err)
+	require.Equal(t, "next", status.Policy)
+	require.ErrorContains(t, runtime.LoadPinnedTable(pinnedAt, packed(t, "policy in { hook accept\n default deny }")), "attached at hook connect")
+	require.NoError(t, k.Close())
+	unpin(t, f)
+	f.clean(t)
+}
+
+// Each call that can fail fails once when a start takes over what is pinned: both
+// families go on being judged, whatever fails.
+func TestTakeOverFailures(t *testing.T) {
+	forms(t, func(t *testing.T, f *fake, table bool) {
+		k, _ := attached(t, table)
+		require.NoError(t, k.Close())
+		p, opts := program(t, corp), &runtime.KernelOptions{Pin: pinnedAt}
+		if table {
+			engine, err := codegen.GenerateEngine(codegen.Windows)
+			require.NoError(t, err)
+			p, opts.Table = engine, packed(t, corp)
+		}
+		takeOver := func() error {
+			k, err := runtime.AttachKernel(p, opts)
+			if err == nil {
+				require.NoError(t, k.Close())
+			}
+			return err
+		}
+		f.reset(0, false)
+		require.NoError(t, takeOver())
+		total := f.count()
+		require.Greater(t, total, 20)
+		for n := 1; n <= total; n++ {
+			f.reset(n, false)
+			err := takeOver()
+			failed := f.failed()
+			require.GreaterOrEqual(t, f.objects(fakeLinks), 2, "%s: %v", failed, err)
+			require.Zero(t, f.objects(fakeFiles), "%s: %v", failed, err)
+			f.reset(0, false)
+			require.NoError(t, takeOver(), failed) // puts in order what was left
+			require.Equal(t, 2, f.objects(fakeLinks), failed)
+		}
+	})
+}

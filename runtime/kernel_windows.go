@@ -168,6 +168,7 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	}
 	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
 	k.opts.Table, k.generation = t, k.now.generation()
+	k.now.current() // so that its events are known when another process has loaded the next
 	k.describe(next)
 	return k.pin()
 }

@@ -47,6 +47,7 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
 	k.pinned.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
 	k.generation = k.now.generation()
+	k.now.current() // so that its events are known when another process has loaded the next
 	if k.opts.Pin != "" {
 		return k.pin()
 	}

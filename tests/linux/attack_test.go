@@ -371,27 +371,3 @@ func TestInboundIsLeftAlone(t *testing.T) {
 	answers(before, peer)
 	answers(accept())
 }
-
-// bpftool, and with it libbpf, loads the object that compile writes.
-func TestBpftoolLoadsTheObject(t *testing.T) {
-	if _, err := exec.LookPath("bpftool"); err != nil {
-		require.Empty(t, os.Getenv("CI"), "CI has no bpftool")
-		t.Skip("no bpftool here")
-	}
-	dir := bpffs(t)
-	object := filepath.Join(t.TempDir(), "policy.o")
-	f, err := os.Create(object)
-	require.NoError(t, err)
-	program := compile(t, check(t, `policy all {
-  default deny
-  set bad dynamic = { 10.9.0.0/16, 2001:db8:9::/48 }
-  interface vpn = name "wg0"
-  rule bad: deny log if remote_address in $bad
-  rule corp: allow if remote_address == 10.0.0.0/8 and next_hop == $vpn
-  rule wifi: allow audit if interface_type == wifi and remote_port == 443/tcp
-}`, nil), codegen.Options{})
-	require.NoError(t, program.WriteELF(f))
-	require.NoError(t, f.Close())
-	out, err := exec.Command("bpftool", "prog", "loadall", object, filepath.Join(dir, "policy")).CombinedOutput()
-	require.NoError(t, err, string(out))
-}

@@ -145,7 +145,11 @@ func (h *Hook) reauthorizeAll(move func(*Flow)) []*Result {
 // programs are not called again.
 func (h *Hook) reauthorize(f *Flow) *Result {
 	result := &Result{Flow: f, Stage: Reauthorizing}
-	_, result = h.settle(result, h.authorize(f, &f.request, standing{f.redirectVerdict, -1}, result))
+	kept := standing{f.redirectVerdict, -1}
+	if h.opts.ForgetRedirect {
+		kept = undecided
+	}
+	_, result = h.settle(result, h.authorize(f, &f.request, kept, result))
 	return result
 }
 

@@ -9,6 +9,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -34,6 +35,11 @@ type HookOptions struct {
 	// only. Windows may do it either way; the default is the harder one for a
 	// program, which is called for the original destination first.
 	AuthorizeOnce bool
+
+	// ForgetRedirect judges a live connection again without the redirect programs'
+	// verdict. It is kept for the connection by the documents; the driver of eBPF for
+	// Windows (August 2026) gives it to the first authorization and forgets it.
+	ForgetRedirect bool
 
 	// Process is who opens the connections.
 	Process Process
@@ -67,6 +73,10 @@ type AttachOptions struct {
 	Compartment uint32 // the network compartment to attach for; 0 is any
 }
 
+// ErrTaken is the error of attaching at recv_accept what Windows would refuse: it takes
+// one program for any compartment, beside no other, or one for each.
+var ErrTaken = errors.New("another program is attached there")
+
 // ErrClosed is the error of a link that is no longer attached.
 var ErrClosed = errors.New("link is closed")
 
@@ -91,8 +101,29 @@ func (h *Hook) Attach(program *codegen.Program, opts *AttachOptions) (*Link, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.suffers(link, instance); err != nil {
+		return nil, err
+	}
 	h.links = append(h.links, link)
 	return link, nil
+}
+
+// suffers reports whether the others and an instance of a link suffer each other.
+func (h *Hook) suffers(link *Link, instance *Instance) error {
+	for at, functions := range instance.functions {
+		if !layerOf(at).accept {
+			continue
+		}
+		taken := len(functions) > 1
+		for _, other := range h.links {
+			beside := link.compartment == 0 || link.compartment == other.compartment
+			taken = taken || other != link && beside && len(other.instance.functions[at]) > 0
+		}
+		if taken {
+			return fmt.Errorf("%s: %w", at.Section(), ErrTaken)
+		}
+	}
+	return nil
 }
 
 // Update replaces the link's program by another in one step: each connection is
@@ -107,6 +138,9 @@ func (l *Link) Update(program *codegen.Program) error {
 	defer l.hook.mu.Unlock()
 	if !slices.Contains(l.hook.links, l) {
 		return ErrClosed
+	}
+	if err := l.hook.suffers(l, instance); err != nil {
+		return err
 	}
 	l.instance = instance
 	return nil

@@ -67,9 +67,15 @@ func (a *attached) program() *codegen.Program {
 }
 
 func (h *host) attach(a attached) {
+	require.NoError(h.t, h.tryAttach(a))
+}
+
+func (h *host) tryAttach(a attached) error {
 	link, err := h.hook.Attach(a.program(), &runtime.AttachOptions{Compartment: a.compartment})
-	require.NoError(h.t, err)
-	h.links[a.name] = link
+	if err == nil {
+		h.links[a.name] = link
+	}
+	return err
 }
 
 // tell writes down a result: `deny | soft permit: allow, reject: deny`.
@@ -167,6 +173,11 @@ func update(name string, layer codegen.AttachType, code asm.Instructions) step {
 
 func attach(a attached) step {
 	return step{func(h *host) string { h.attach(a); return "" }, ""}
+}
+
+// refuses attaches a program where Windows takes no other.
+func refuses(a attached) step {
+	return step{func(h *host) string { return h.tryAttach(a).Error() }, a.layer.Section() + ": another program is attached there"}
 }
 
 const server = "192.0.2.1:443"
@@ -295,14 +306,53 @@ func TestCompartments(t *testing.T) {
 			connectIn(6, server, "allow | any 1: allow"),
 		},
 	}, {
-		name: "the order holds at the redirect layer and for inbound connections",
+		name: "the order holds at the redirect layer",
 		attached: []attached{
 			{"redirect any", redirect4, returns(proceedSoft), 0}, {"redirect five", redirect4, returns(proceedSoft), 5},
-			{"accept any", recvAccept4, returns(proceedSoft), 0}, {"accept five", recvAccept4, returns(proceedSoft), 5},
 		},
+		steps: []step{connectIn(5, server, "allow | redirect five: allow, redirect any: allow")},
+	}} {
+		t.Run(s.name, s.run)
+	}
+}
+
+// Inbound connections of a compartment are judged by one program.
+func TestOneAtRecvAccept(t *testing.T) {
+	program := func(name string, layer codegen.AttachType, compartment uint32) attached {
+		return attached{name, layer, returns(proceedSoft), compartment}
+	}
+	for _, s := range []story{{
+		name:     "for any compartment there is one, at each layer",
+		attached: []attached{program("one", recvAccept4, anyCompartment), program("of IPv6", recvAccept6, anyCompartment)},
 		steps: []step{
-			connectIn(5, server, "allow | redirect five: allow, redirect any: allow"),
-			accept(server, "allow | accept any: allow"),
+			refuses(program("two", recvAccept4, anyCompartment)),
+			accept(server, "allow | one: allow"),
+			detach("one"),
+			attach(program("two", recvAccept4, anyCompartment)),
+			accept(server, "allow | two: allow"),
+		},
+	}, {
+		name:     "for each compartment there is one, before one for any",
+		attached: []attached{program("any", recvAccept4, anyCompartment), program("five", recvAccept4, 5), program("six", recvAccept4, 6)},
+		steps: []step{
+			refuses(program("five again", recvAccept4, 5)),
+			accept(server, "allow | any: allow"),
+		},
+	}, {
+		name:     "one for any comes to no other",
+		attached: []attached{program("five", recvAccept4, 5)},
+		steps:    []step{refuses(program("any", recvAccept4, anyCompartment))},
+	}, {
+		name:     "an update makes no second one",
+		attached: []attached{program("one", recvAccept4, anyCompartment), program("two", authorize4, anyCompartment)},
+		steps: []step{
+			update("one", recvAccept4, returns(proceedHard)),
+			accept(server, "allow-hard | one: allow-hard"),
+			{func(h *host) string {
+				a := attached{"two", recvAccept4, returns(reject), 0}
+				return h.links["two"].Update(a.program()).Error()
+			}, "cgroup/recv_accept4: another program is attached there"},
+			accept(server, "allow-hard | one: allow-hard"),
 		},
 	}} {
 		t.Run(s.name, s.run)

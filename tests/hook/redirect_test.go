@@ -193,6 +193,15 @@ func TestReauthorization(t *testing.T) {
 			reauthorize("allow-hard | not on wifi: allow"),
 		},
 	}, {
+		name:     "as an option it was for the first authorization only",
+		options:  runtime.HookOptions{ForgetRedirect: true},
+		attached: []attached{{"redirect: hard", redirect4, returns(proceedHard), 0}, noWifi},
+		steps: []step{
+			connect(server, "allow-hard | redirect: hard: allow-hard, not on wifi: allow"),
+			reauthorize("allow | not on wifi: allow"),
+			move(wifi, "deny | not on wifi: deny"),
+		},
+	}, {
 		name:     "a redirected connection is reauthorized for where it goes",
 		attached: []attached{{"to proxy", redirect4, sendsTo(proxy, proceedSoft), 0}, noWifi},
 		steps: []step{

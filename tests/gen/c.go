@@ -13,15 +13,17 @@ import (
 // C is the policy as a C program for the Linux kernel, as somebody would write it by hand: the
 // fields of the flow, then one `if` a rule. The stage is egress, connect4 or connect6. An
 // egress program finds the type of an interface in its map interface_types, at the
-// interface's index; connect programs know neither that nor the local end, as the policy
-// must not. Conditions on other fields of the network context are an error.
+// interface's index; conditions on other fields of the network context are an error. Connect
+// programs see only the remote end and the protocol, and deny where a rule does whatever
+// the other fields are, before any rule that may allow.
 func C(p *compiler.Policy, stage string) (string, error) {
 	w := &cWriter{policy: p, known: []compiler.Field{compiler.RemoteAddress, compiler.RemotePort, compiler.Protocol, compiler.Family}}
 	prologue, ok := map[string]string{"egress": cEgress, "connect4": cConnect4, "connect6": cConnect6}[stage]
 	if !ok {
 		return "", fmt.Errorf("no C for stage %s", stage)
 	}
-	if stage == "egress" {
+	w.early = stage != "egress"
+	if !w.early {
 		w.known = append(w.known, compiler.LocalAddress, compiler.LocalPort, compiler.InterfaceType)
 	}
 	var b strings.Builder
@@ -31,8 +33,11 @@ func C(p *compiler.Policy, stage string) (string, error) {
 		fmt.Fprintf(&b, "static __always_inline int decide%d(const struct flow *f)\n{\n", family)
 		for i := range p.Rules {
 			r := &p.Rules[i]
-			matchesUnknown := (r.Verdict == lang.Deny) != p.FailOpen
-			cond, err := w.cond(r.Cond, matchesUnknown)
+			maybe := (r.Verdict == lang.Deny) != p.FailOpen
+			if w.early {
+				maybe = r.Verdict != lang.Deny
+			}
+			cond, err := w.cond(r.Cond, maybe)
 			if err != nil {
 				return "", fmt.Errorf("rule %s: %w", r.ID, err)
 			}
@@ -56,6 +61,7 @@ func cVerdict(v lang.Verdict) int {
 type cWriter struct {
 	policy *compiler.Policy
 	known  []compiler.Field
+	early  bool // of fields that are not known, conditions may be true and may be false
 	family int
 }
 
@@ -109,7 +115,12 @@ var cNames = map[compiler.Field]string{
 }
 
 func (w *cWriter) in(c compiler.In, maybe bool) (string, error) {
-	if !slices.Contains(w.known, c.Field) {
+	switch known := slices.Contains(w.known, c.Field); {
+	case !known && w.early && maybe:
+		return "1", nil
+	case !known && w.early:
+		return "0", nil
+	case !known:
 		return "", fmt.Errorf("no C for `%s`", c)
 	}
 	if c.Field == compiler.Family {

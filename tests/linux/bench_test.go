@@ -75,7 +75,7 @@ func destination(i int) unix.Sockaddr {
 }
 
 // here makes 10.0.0.0/8 this namespace's own.
-func here(b *testing.B) {
+func here(b testing.TB) {
 	_, network, err := net.ParseCIDR("10.0.0.0/8")
 	require.NoError(b, err)
 	route := &netlink.Route{LinkIndex: 1, Dst: network, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: netlink.SCOPE_HOST}

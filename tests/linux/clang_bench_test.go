@@ -19,18 +19,18 @@ import (
 	"github.com/hopgate/hopgate/tests/measure"
 )
 
-// BenchmarkClang compares egress, without counters, with the same policy as C compiled by
-// clang -O2, over an empty program, and says from which size on the kernel refuses
-// the C.
+// BenchmarkClang compares connect and egress, without counters, with the same policy as C
+// compiled by clang -O2, over an empty program, and says from which size on the kernel
+// refuses the C.
 func BenchmarkClang(b *testing.B) {
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	require.NoError(b, err)
 	defer stats.Close()
 	here(b)
-	for _, l := range []load{loads[2], loads[4]} {
+	for _, l := range []load{loads[0], loads[2], loads[4]} {
 		base := 0.0
 		b.Run(l.name+"/empty", func(b *testing.B) { base = report(b, empty(b, l.stage), l, 0) })
-		for _, rules := range []int{10, 30, 50, 100} {
+		for _, rules := range []int{10, 30, 50, 100, 1000} {
 			p, err := gen.MixedPolicy(rules)
 			require.NoError(b, err)
 			b.Run(fmt.Sprintf("%s/rules=%d/hopgate", l.name, rules), func(b *testing.B) {
@@ -48,12 +48,60 @@ func BenchmarkClang(b *testing.B) {
 				}
 				require.NoError(b, err)
 				defer program.Close()
-				attached, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: ebpf.AttachCGroupInetEgress, Program: program})
-				require.NoError(b, err)
-				defer attached.Close()
+				defer attachC(b, program, l.stage).Close()
 				report(b, program, l, base)
 			})
 		}
+	}
+}
+
+func attachC(t testing.TB, program *ebpf.Program, stage string) link.Link {
+	at := map[string]ebpf.AttachType{"connect4": ebpf.AttachCGroupInet4Connect, "egress": ebpf.AttachCGroupInetEgress}[stage]
+	attached, err := link.AttachCgroup(link.CgroupOptions{Path: cgroup, Attach: at, Program: program})
+	require.NoError(t, err)
+	return attached
+}
+
+// The C of a connect stage denies what the stage denies: with the fields that it sees,
+// whatever the others are.
+func TestClangConnect(t *testing.T) {
+	here(t)
+	denied := func() (all []string) {
+		for net := range byte(8) {
+			for _, port := range []int{80, 81} {
+				fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, 0)
+				if err := unix.Connect(fd, &unix.SockaddrInet4{Port: port, Addr: [4]byte{10, net, 0, 1}}); err != nil {
+					require.ErrorIs(t, err, unix.EPERM)
+					all = append(all, fmt.Sprintf("10.%d:%d", net, port))
+				}
+			}
+		}
+		return all
+	}
+	for verdict, want := range map[string][]string{"allow": {"10.4:80", "10.6:80", "10.6:81"}, "deny": {"10.0:80", "10.0:81", "10.4:80", "10.6:80", "10.6:81"}} {
+		p := check(t, `policy p {
+  default `+verdict+`
+  rule a: allow if remote_address in 10.1.0.0/16 and interface_type == wifi
+  rule b: deny if remote_address in 10.1.0.0/16
+  rule c: deny if remote_address in 10.2.0.0/16 and interface_type == ethernet
+  rule d: deny if remote_address in 10.3.0.0/16 and local_address in 10.0.0.0/8
+  rule e: deny if remote_address in 10.4.0.0/16 and remote_port == 80/udp
+  rule f: deny if remote_address in 10.5.0.0/16 and remote_port == 80/tcp
+  rule g: deny if remote_address in 10.6.0.0/16
+  rule h: deny if remote_address in 10.7.0.0/16 unless interface_type == wifi
+  rule i: allow if remote_address in { 10.2.0.0/15, 10.4.0.0/15, 10.7.0.0/16 }
+}`, nil)
+		program, err := clang(p, "connect4")
+		require.NoError(t, err)
+		attached := attachC(t, program, "connect4")
+		require.Equal(t, want, denied(), "C, default %s", verdict)
+		require.NoError(t, attached.Close())
+		require.NoError(t, program.Close())
+
+		k, err := runtime.AttachKernel(compile(t, p, codegen.Options{}), &runtime.KernelOptions{Cgroup: cgroup})
+		require.NoError(t, err)
+		require.Equal(t, want, denied(), "hopgate, default %s", verdict)
+		require.NoError(t, k.Close())
 	}
 }
 

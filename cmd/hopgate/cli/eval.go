@@ -16,7 +16,8 @@ func (c *console) evalCommand() *cobra.Command {
 		Short: "Ask a policy about connections",
 		Long: `Eval says what a policy decides on a connection, or on each of a file of requests:
 one JSON object a line, with the fields of the language as keys and their literals
-as strings or numbers. Fields of the network context that are not given are
+as strings or numbers. Each line is answered by one line, but for blank ones, which
+are no requests. Fields of the network context that are not given are
 unknown. Interfaces that are not bound get a LUID of their own.`,
 		Example: `  hopgate eval corp.hop --given 'interface_type=wifi, remote=10.0.0.9:445/tcp'
   echo '{"interface_type":"wifi","remote":"10.0.0.9:445","protocol":"tcp"}' | hopgate eval corp.hop --requests -`,
@@ -60,7 +61,7 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 		}
 		request, err := policy.RequestFromText(*given)
 		if err != nil {
-			return fmt.Errorf("--given: %w", err)
+			return misuse{fmt.Errorf("--given: %w", err)}
 		}
 		a, err := decide(&request)
 		if err != nil {

@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/lang"
 )
 
 // judge loads policies with the tests beside them and hands on those that are right;
@@ -17,6 +21,9 @@ func (c *console) judge(paths []string, bind bindings, opts compiler.Options, ea
 	var policies []*compiler.Policy
 	for _, path := range paths {
 		policy, err := loadWithTests(path, &opts)
+		if claimed(err) {
+			return false, misuse{err}
+		}
 		if err != nil {
 			c.report(err)
 			wrong = true
@@ -30,6 +37,17 @@ func (c *console) judge(paths []string, bind bindings, opts compiler.Options, ea
 		return true, nil // a policy that is wrong may have the interfaces
 	}
 	return false, bind.check(policies...)
+}
+
+// claimed reports whether all that is wrong stands in --never or --always.
+func claimed(err error) bool {
+	var findings lang.Diagnostics
+	if !errors.As(err, &findings) {
+		return false
+	}
+	return !slices.ContainsFunc(findings, func(d lang.Diagnostic) bool {
+		return d.Severity == lang.Error && (d.Source == nil || !strings.HasPrefix(d.Source.Name, "--"))
+	})
 }
 
 // noteEnforced says that a policy with audit rules, or in audit mode, is judged as

@@ -16,7 +16,8 @@ func (c *console) runCommand() *cobra.Command {
 		Short: "Put a policy in force",
 		Long: `Run attaches a policy to the authorization hook and keeps it in force until it is
 interrupted. With --hook inprocess that is a hook in this process, which answers
-request lines from standard input: one JSON object a line, as for eval --requests.
+request lines from standard input: one JSON object a line, as for eval --requests,
+where blank lines get no answer.
 It must be named: run never falls back to it.
 
 On Linux the policy judges the processes of a cgroup, and prints a line for each

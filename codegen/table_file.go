@@ -169,6 +169,26 @@ func (d *TableDescription) compressed() ([]byte, error) {
 	return b, err
 }
 
+// Revise changes what the table says of itself. An error says that there is no room for it.
+func (t *Table) Revise(change func(*TableDescription)) error {
+	d, err := t.Description()
+	if err != nil {
+		return err
+	}
+	change(d)
+	description, err := d.compressed()
+	if err != nil {
+		return err
+	}
+	if len(description) > tableDescriptionSize-4 {
+		return fmt.Errorf("policy `%s`: no room for %d bytes of names, the limit is %d", d.Policy, len(description), tableDescriptionSize-4)
+	}
+	t.description = description
+	sum := t.checksum()
+	copy(t.image[headerChecksum:], sum[:])
+	return nil
+}
+
 // maxDescription bounds what a description may grow to, in bytes.
 const maxDescription = 256 << 20
 

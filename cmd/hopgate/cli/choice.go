@@ -39,3 +39,8 @@ func choiceFlag(cmd *cobra.Command, name, usage string, allowed ...string) *choi
 	}
 	return c
 }
+
+// proofFlag says how far to prove what is compiled.
+func proofFlag(cmd *cobra.Command) *choice {
+	return choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
+}

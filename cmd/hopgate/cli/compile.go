@@ -37,7 +37,7 @@ or for Graphviz; it needs no --bind.`,
 	form := choiceFlag(cmd, "form", "the policy as instructions, or as a table for the engine that all policies share", "code", "table")
 	emit := choiceFlag(cmd, "emit", "what to write", "obj", "asm", "json", "dot", "svg")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
-	proof := choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
+	proof := proofFlag(cmd)
 	verbose := cmd.Flags().BoolP("verbose", "v", false, "say what was made on standard error")
 	cmd.RunE = run(func(args []string) error {
 		path := args[0]

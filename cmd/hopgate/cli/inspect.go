@@ -52,17 +52,22 @@ func (c *console) inspectCommand() *cobra.Command {
 	return cmd
 }
 
+// printBuild says how an object or a packed policy was made.
+func (c *console) printBuild(b codegen.Build) {
+	if b.Version != "" {
+		fmt.Fprintf(c.out, "hopgate %s, %s, policy sha256 %s\n", b.Version, strings.Join(b.Options, " "), b.PolicySHA256)
+	}
+	if b.Proof != "" {
+		fmt.Fprintf(c.out, "proof %s\n", b.Proof)
+	}
+}
+
 func (c *console) printDescription(d *codegen.Description) error {
 	if d.Policy != "" {
 		fmt.Fprintf(c.out, "policy %s, ", d.Policy)
 	}
 	fmt.Fprintf(c.out, "target %s\n", d.Target)
-	if d.Build.Version != "" {
-		fmt.Fprintf(c.out, "hopgate %s, %s, policy sha256 %s\n", d.Build.Version, strings.Join(d.Build.Options, " "), d.Build.PolicySHA256)
-	}
-	if d.Build.Proof != "" {
-		fmt.Fprintf(c.out, "proof %s\n", d.Build.Proof)
-	}
+	c.printBuild(d.Build)
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nFUNCTION\tSECTION\tINSTRUCTIONS")
 	for _, f := range d.Functions {

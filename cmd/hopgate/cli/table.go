@@ -43,12 +43,13 @@ table takes: the engine is the same for every policy (compile --form table).`,
 	output := cmd.Flags().StringP("output", "o", "", "write to `FILE`; - is standard output")
 	noCounters := cmd.Flags().Bool("no-counters", false, "do not count decisions by rule")
 	target := choiceFlag(cmd, "target", "the system the engine runs on", codegen.Windows.String(), codegen.Linux.String())
+	proof := proofFlag(cmd)
 	cmd.RunE = run(func(args []string) error {
 		opts := &codegen.Options{NoCounters: *noCounters}
 		if err := opts.Target.UnmarshalText([]byte(target.value)); err != nil {
 			return err
 		}
-		table, err := c.table(args[0], bind, opts)
+		table, err := c.table(args[0], bind, opts, proof.value)
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ table takes: the engine is the same for every policy (compile --form table).`,
 }
 
 // table compiles a policy to a table.
-func (c *console) table(path string, bind bindings, opts *codegen.Options) (*codegen.Table, error) {
+func (c *console) table(path string, bind bindings, opts *codegen.Options, proof string) (*codegen.Table, error) {
 	policy, err := load(path, &compiler.Options{Bind: bind})
 	if err != nil {
 		return nil, err
@@ -71,18 +72,22 @@ func (c *console) table(path string, bind bindings, opts *codegen.Options) (*cod
 		return nil, err
 	}
 	c.print(policy.Warnings)
-	return c.trustedTable(policy, opts, "auto", false)
+	return c.trustedTable(path, policy, opts, proof, false)
 }
 
-// trustedTable compiles a policy to a table and proves that it is the policy, as far as
-// the mode wants that.
-func (c *console) trustedTable(policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) (*codegen.Table, error) {
+// trustedTable compiles the policy of a file to a table and proves that it is the policy,
+// as far as the mode wants that.
+func (c *console) trustedTable(path string, policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) (*codegen.Table, error) {
 	began := time.Now()
 	table, err := generateTable(policy, opts)
 	if err != nil {
 		return nil, err
 	}
-	return table, c.trustTable(policy, table, proof, time.Since(began), verbose)
+	took := time.Since(began)
+	if err := nameTableSources(table, filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	return table, c.trustTable(policy, table, proof, took, verbose)
 }
 
 func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
@@ -111,7 +116,7 @@ func generateEngine(target codegen.Target) (*codegen.Program, error) {
 
 // compileTable writes the engine, and the policy beside it; or the engine's listing.
 func (c *console) compileTable(path, to string, listing bool, policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) error {
-	table, err := c.trustedTable(policy, opts, proof, verbose)
+	table, err := c.trustedTable(path, policy, opts, proof, verbose)
 	if err != nil {
 		return err
 	}
@@ -232,7 +237,7 @@ func (c *console) tableFor(pin, path string, bind bindings) (*codegen.Table, err
 	if err := bindToHost(path, bind); err != nil {
 		return nil, err
 	}
-	return c.table(path, bind, &codegen.Options{Target: maps.Target()})
+	return c.table(path, bind, &codegen.Options{Target: maps.Target()}, "auto")
 }
 
 // inspectPinned shows the policies of a running engine.
@@ -284,7 +289,8 @@ func (c *console) printTable(t *codegen.Table, counters []uint64, asJSON bool) e
 			Nodes: t.Nodes(), Counters: counters, TableDescription: about,
 		})
 	}
-	fmt.Fprintf(c.out, "policy %s, hook %s, target %s, form table\nsha256 %x\n", about.Policy, t.Hook, t.Target, t.PolicyHash)
+	fmt.Fprintf(c.out, "policy %s, hook %s, target %s, form table\n", about.Policy, t.Hook, t.Target)
+	c.printBuild(about.Build)
 	fmt.Fprintf(c.out, "%d nodes; at most %d steps for IPv4, %d for IPv6\n\n", t.Nodes(), about.Steps[0], about.Steps[1])
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "RULE\tVERDICT\tAUDIT\tDECISIONS\tSOURCE")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -172,20 +173,27 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 	return c.conclude("object", found, mode, verbose)
 }
 
-// trustTable proves a table to be the policy, as trust does an object.
+// trustTable proves a table to be the policy, as trust does an object, and records the
+// outcome in the table.
 func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode string, took time.Duration, verbose bool) error {
+	record := func(outcome string) error {
+		return table.Revise(func(d *codegen.TableDescription) {
+			d.Build.Options, d.Build.Proof = append(d.Build.Options, "proof="+mode), outcome
+		})
+	}
 	switch {
 	case mode == "off":
-		return nil
+		return record("")
 	case table.Target == codegen.Windows:
-		return c.conclude("table", proof.CheckTable(policy, table, budget(mode, took)), mode, verbose)
+		found := proof.CheckTable(policy, table, budget(mode, took))
+		return cmp.Or(record(found.Summary()), c.conclude("table", found, mode, verbose))
 	case mode == "require":
 		return fmt.Errorf("tables for target %s cannot be proved; leave --proof require out", table.Target)
 	}
 	if verbose {
 		fmt.Fprintf(c.err, "not proved: a table for target %s is not compared with the policy\n", table.Target)
 	}
-	return nil
+	return record("")
 }
 
 // budget is the time that a proof gets; 0 is all it needs.

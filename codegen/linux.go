@@ -218,9 +218,14 @@ func storage(socket asm.Register, flags int32) asm.Instructions {
 	}
 }
 
-// readState notes where the state is, and puts r9 with its generation added, and with
-// an engine's that of its table, into the flow.
-func (f *function) readState(next blockID) blockID {
+// withState finds the state: in r0.
+func (f *function) withState(next blockID) blockID {
+	return f.branch(asm.JEq, asm.R0, 0, f.broken, next, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+}
+
+// addGeneration puts r9 into the flow with the state's generation added, and with an
+// engine's that of its table.
+func (f *function) addGeneration(next blockID) blockID {
 	add := func(at int16) asm.Instructions {
 		return asm.Instructions{
 			asm.LoadMem(asm.R1, asm.R0, at, asm.Word),
@@ -232,8 +237,7 @@ func (f *function) readState(next blockID) blockID {
 	if f.table {
 		next = f.findTable(f.straight(next, add(headerGeneration)...))
 	}
-	read := f.straight(next, append(add(stateGeneration), asm.StoreMem(regStack, stackState, asm.R0, asm.DWord))...)
-	return f.branch(asm.JEq, asm.R0, 0, f.broken, read, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+	return f.withState(f.straight(next, add(stateGeneration)...))
 }
 
 // isInterface compares the device with the one that has the interface's name now,
@@ -282,7 +286,7 @@ func (f *function) asksDevice() bool {
 
 // flowDevice puts the device in r8 into the flow, but for the index, which it leaves in
 // the lower half of r9. An index may be used again, so that the upper half, which
-// readState makes the generation of, is of what kinds of devices are told apart by.
+// addGeneration adds to, is of what kinds of devices are told apart by.
 func (f *function) flowDevice() asm.Instructions {
 	const device, kind = asm.R8, asm.R9
 	code := asm.Instructions{asm.Mov.Imm(kind, 0)}

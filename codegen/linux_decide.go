@@ -162,6 +162,5 @@ func (b *body) findState(next blockID) blockID {
 	if !b.testsInterfaces() {
 		return next
 	}
-	found := b.straight(next, asm.Mov.Reg(regState, asm.R0))
-	return b.branch(asm.JEq, asm.R0, 0, b.broken, found, lookup(StateMap, asm.Mov.Imm(asm.R1, 0))...)
+	return b.withState(b.straight(next, asm.Mov.Reg(regState, asm.R0)))
 }

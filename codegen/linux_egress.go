@@ -21,7 +21,7 @@ func (f *function) egress() blockID {
 
 	judge := f.ifOutbound(f.decide(), pass, drop)
 	known := f.lookCache(pass, denied, judge)
-	parse := f.parse(f.straight(f.readState(known), f.packetDevice()...), drop)
+	parse := f.parse(f.straight(f.addGeneration(known), f.packetDevice()...), drop)
 	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, f.ifKernels(parse, pass), parse, f.socketType())
 	if f.devices {
 		return f.straight(f.findSocket(kind, drop), f.start()...)

@@ -4,12 +4,13 @@ import "github.com/cilium/ebpf/asm"
 
 // The flows that have been counted are remembered so that each is counted once: 64
 // bits of each, 8 flows to a line of the processor's cache. A line gives up the flow
-// that has been in it for longest. Two flows are taken for one with a chance of one in
-// 2^60, and a seed that the host draws keeps others from finding such two: counters
-// may be wrong by that, decisions are not.
+// that has been in it for longest. Two flows are taken for one by a rare chance, which
+// others cannot make: counters and events may be wrong by that, decisions are not. There
+// are no more lines because one that has not been touched for long makes the program
+// wait.
 const (
 	flowsLine = 64
-	flowsBits = 11 // of the line's index
+	flowsBits = 9 // of the line's index
 
 	stackFingerprint = stackKey + 8
 )
@@ -33,31 +34,37 @@ func (f *function) noteFlow(first, known blockID) blockID {
 	hash := append(flowHash(),
 		asm.StoreMem(regStack, stackFingerprint, asm.R1, asm.DWord),
 		asm.RSh.Imm(asm.R1, 64-flowsBits))
-	return f.branch(asm.JEq, asm.R0, 0, first, found, lookup(flowsMap, hash...)...)
+	return f.withState(f.branch(asm.JEq, asm.R0, 0, first, found, lookup(flowsMap, hash...)...))
 }
 
-// flowHash leaves a number in r1 that depends on the flow and the state's seed, and
-// is not 0. It works on two halves, so that the processor does both at a time.
+// flowHash leaves a number in r1 that depends on the flow and the seed of the state in
+// r0, and is not 0. It adds up products of two words of the flow each, after a secret has
+// been added to both, as NH does (Black et al., UMAC, 1999): whoever does not know the
+// secrets can name no two flows that have it in common but by a chance of some 2^-32.
 func flowHash() asm.Instructions {
+	const sum, low, high, secret, key, factor = asm.R1, asm.R2, asm.R3, asm.R4, asm.R5, asm.R0
 	code := asm.Instructions{
-		asm.LoadMem(asm.R1, regStack, stackState, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R1, stateSeed, asm.DWord),
-		asm.Mov.Reg(asm.R2, asm.R1),
-		asm.LoadImm(asm.R5, -7046029254386353131, asm.DWord), // 2^64 divided by the golden ratio
+		asm.LoadMem(key, asm.R0, stateSeed, asm.DWord),
+		asm.LoadImm(factor, -7046029254386353131, asm.DWord), // 2^64 divided by the golden ratio
+		asm.Xor.Reg(key, factor),
+		asm.Mov.Imm(sum, 0),
 	}
-	mix := func(half asm.Register) {
+	for at := int16(stackFlow); at < stackFlow+flowSize; at += 8 {
 		code = append(code,
-			asm.Mul.Reg(half, asm.R5),
-			asm.Mov.Reg(asm.R3, half),
-			asm.RSh.Imm(asm.R3, 32),
-			asm.Xor.Reg(half, asm.R3))
+			asm.Mul.Reg(key, factor),
+			asm.Mov.Reg(secret, key),
+			asm.LoadMem(low, regStack, at, asm.Word),
+			asm.Add.Reg32(low, secret),
+			asm.RSh.Imm(secret, 32),
+			asm.LoadMem(high, regStack, at+4, asm.Word),
+			asm.Add.Reg32(high, secret),
+			asm.Mul.Reg(low, high),
+			asm.Add.Reg(sum, low))
 	}
-	for at := int16(0); at < flowSize; at += 8 {
-		half := asm.R1 + asm.Register(at/8%2)
-		code = append(code, asm.LoadMem(asm.R3, regStack, stackFlow+at, asm.DWord), asm.Xor.Reg(half, asm.R3))
-		mix(half)
-	}
-	code = append(code, asm.Add.Reg(asm.R1, asm.R2))
-	mix(asm.R1)
-	return append(code, asm.Or.Imm(asm.R1, 1))
+	return append(code, // the index is of the upper bits
+		asm.Mov.Reg(low, sum),
+		asm.RSh.Imm(low, 32),
+		asm.Xor.Reg(sum, low),
+		asm.Mul.Reg(sum, factor),
+		asm.Or.Imm(sum, 1))
 }

@@ -144,11 +144,10 @@ const (
 )
 
 // The stack of a program for Linux, below what all targets have. The pointers are
-// to the socket, the state map's value and the cache's entry.
+// to the socket and the cache's entry.
 const (
 	stackSocket = stackEvent - 8
-	stackState  = stackSocket - 8
-	stackEntry  = stackState - 8
+	stackEntry  = stackSocket - 8
 	stackOption = stackEntry - 8 // value of a socket option
 	stackPeer   = stackOption - peerSize
 )

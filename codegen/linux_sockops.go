@@ -80,20 +80,18 @@ func (f *function) connecting(ignore blockID) blockID {
 	family := f.branch(asm.JEq, asm.R1, linuxInet, ipv4, mapped,
 		asm.LoadMem(asm.R1, regContext, linuxOpsFamily, asm.Word))
 
-	off := f.branch(asm.JEq, asm.R1, 0, family, ignore,
-		asm.LoadMem(asm.R0, regStack, stackState, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word),
-		asm.And.Imm(asm.R1, StateNoConnectStage))
 	route := anyDevice()
 	if f.asksDevice() {
 		route = append(routeDevice(asm.R8), f.flowDevice()...)
 	}
-	device := f.straight(f.readState(off), route...)
-	device = f.branch(asm.JEq, asm.R0, 0, ignore, device,
-		asm.StoreMem(regStack, stackSocket, asm.R7, asm.DWord),
+	device := f.branch(asm.JEq, asm.R0, 0, ignore, f.straight(f.addGeneration(family), route...),
 		asm.Mov.Reg(asm.R1, asm.R7),
 		asm.FnSkcToTcpSock.Call())
-	return f.branch(asm.JEq, asm.R7, 0, ignore, device, f.loadSocket()...)
+	off := f.branch(asm.JEq, asm.R1, 0, device, ignore,
+		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word),
+		asm.And.Imm(asm.R1, StateNoConnectStage))
+	state := f.straight(f.withState(off), asm.StoreMem(regStack, stackSocket, asm.R7, asm.DWord))
+	return f.branch(asm.JEq, asm.R7, 0, ignore, state, f.loadSocket()...)
 }
 
 // routeDevice loads the device of the route of the socket in r0. Where there is no

@@ -47,6 +47,20 @@ func TestDeniedWithoutAsking(t *testing.T) {
 	}
 }
 
+// Whoever may choose addresses of this host finds no two flows that are counted as one:
+// once these were, with every seed.
+func TestFlowsAreCountedApart(t *testing.T) {
+	d := devices(t)[0]
+	k := attachPolicy(t, check(t, "policy p { default allow }", nil), runtime.KernelOptions{})
+	for _, ends := range [][2]string{{"[2001:db8::1]:1", "[2001:db8:1::1]:1"}, {"[2001:db8::81]:1", "[2001:db8:1::80:0:81]:1"}} {
+		r := compiler.Request{Protocol: 17, Remote: netip.MustParseAddrPort(ends[0]), Local: netip.MustParseAddrPort(ends[1])}
+		d.describe(&r)
+		_, err := k.Function("egress").Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+		require.NoError(t, err)
+	}
+	require.Equal(t, map[string]uint64{"default": 2}, counts(t, k))
+}
+
 // Flows that differ in one thing alone do not share what is remembered of them.
 func TestCacheKeepsFlowsApart(t *testing.T) {
 	d := devices(t)[0]

@@ -280,8 +280,11 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 }
 
 // asksDevice reports whether it matters what device a flow leaves by.
-func (f *function) asksDevice() bool {
-	return f.asksNetwork() || f.replies || len(lateInterfaces(f.policy)) > 0
+func (f *function) asksDevice() bool { return f.asksNetwork() || f.asksNamespace() }
+
+// asksNamespace reports whether it matters in what network namespace that is.
+func (f *function) asksNamespace() bool {
+	return f.table || f.replies || len(lateInterfaces(f.policy)) > 0
 }
 
 // flowDevice puts the device in r8 into the flow, but for the index, which it leaves in
@@ -300,9 +303,11 @@ func (f *function) flowDevice() asm.Instructions {
 			asm.Add.Reg(kind, asm.R1),
 			asm.LSh.Imm(kind, 32))
 	}
+	code = append(code, loadMember(asm.R1, device, "net_device", "ifindex"), asm.Or.Reg(kind, asm.R1))
+	if !f.asksNamespace() {
+		return append(code, storeImm(stackFlow+flowNetwork, 0, asm.DWord))
+	}
 	return append(code,
-		loadMember(asm.R1, device, "net_device", "ifindex"),
-		asm.Or.Reg(kind, asm.R1),
 		loadMember(asm.R1, device, "net_device", "nd_net.net"),
 		loadMember(asm.R1, asm.R1, "net", "net_cookie"),
 		asm.StoreMem(regStack, stackFlow+flowNetwork, asm.R1, asm.DWord))

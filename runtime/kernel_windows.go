@@ -76,6 +76,9 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	if k.now != nil && k.opts.Driver != "" {
 		return fmt.Errorf("the program of driver %s is what it was signed as; only an engine's table can be replaced", k.opts.Driver)
 	}
+	if err := k.givesWay(program); err != nil {
+		return err
+	}
 	unlock, err := lockPins(k.opts.Pin)
 	if err != nil {
 		return err
@@ -240,8 +243,8 @@ func (k *Kernel) attach(l *loaded) ([]stage, error) {
 	var stages []stage
 	for i := range l.program.Functions {
 		f := &l.program.Functions[i]
-		a, ok := codegen.AttachTypeOf(f.Section)
-		if !ok || k.opts.Table != nil && hookOf(a) != k.opts.Table.Hook {
+		a, ok := k.attachType(f)
+		if !ok {
 			continue
 		}
 		made, err := attachWindows(a, l.Programs[f.Name])
@@ -254,6 +257,31 @@ func (k *Kernel) attach(l *loaded) ([]stage, error) {
 		return nil, errors.New("the program has no entry point of the authorization hook")
 	}
 	return stages, nil
+}
+
+// attachType is where a function is attached; false for one that is not.
+func (k *Kernel) attachType(f *codegen.Function) (codegen.AttachType, bool) {
+	a, ok := codegen.AttachTypeOf(f.Section)
+	return a, ok && (k.opts.Table == nil || hookOf(a) == k.opts.Table.Hook)
+}
+
+// givesWay reports whether a program can come in the place of what is attached. Of
+// hook accept it cannot: eBPF for Windows takes one program there
+// (ATTACH_CAPABILITY_SINGLE_ATTACH_PER_HOOK in net_ebpf_ext_sock_addr.c), so the old one
+// would have to go first, and for a moment nothing would judge.
+func (k *Kernel) givesWay(program *codegen.Program) error {
+	for i := range program.Functions {
+		f := &program.Functions[i]
+		a, ok := k.attachType(f)
+		if !ok || hookOf(a) != compiler.Accept || stageOf(k.stages, f.Section) == nil {
+			continue
+		}
+		if k.now == nil {
+			return fmt.Errorf("%w: %s takes one program, and one is pinned in %s: take it off with `hopgate unpin`", ErrKernel, f.Section, k.opts.Pin)
+		}
+		return fmt.Errorf("%w: %s takes one program, so this one cannot be replaced while it judges: run it with --form table, or stop and start", ErrKernel, f.Section)
+	}
+	return nil
 }
 
 // hookOf gives the hook that attach types are of.

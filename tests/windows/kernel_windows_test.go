@@ -141,6 +141,31 @@ func TestAttachAccept(t *testing.T) {
 	f.closesOnce(t)
 }
 
+// Windows takes one program at recv_accept: an update that would leave nothing to judge
+// for a moment is refused, and the policy before it stays.
+func TestAcceptIsNotReplaced(t *testing.T) {
+	f := newFake(t)
+	in := program(t, "policy in { hook accept\n default deny }")
+	k, err := runtime.AttachKernel(in, &runtime.KernelOptions{Pin: "hopgate/in"})
+	require.NoError(t, err)
+	require.ErrorContains(t, k.Update(in), "cgroup/recv_accept4 takes one program, so this one cannot be replaced while it judges: run it with --form table")
+	require.Len(t, f.recorded("attach instructions"), 2)
+	require.NoError(t, k.Close())
+
+	_, err = runtime.AttachKernel(in, &runtime.KernelOptions{Pin: "hopgate/in"})
+	require.ErrorContains(t, err, "cgroup/recv_accept4 takes one program, and one is pinned in hopgate/in: take it off with `hopgate unpin`")
+	_, err = runtime.AttachKernel(in, &runtime.KernelOptions{})
+	require.ErrorContains(t, err, "attaching at cgroup/recv_accept4")
+	require.NoError(t, runtime.Unpin("hopgate/in"))
+	f.clean(t)
+
+	k, err = runtime.AttachKernel(in, &runtime.KernelOptions{})
+	require.NoError(t, err)
+	require.NoError(t, k.Close())
+	f.clean(t)
+	f.closesOnce(t)
+}
+
 // Each call that can fail fails once: the error is reported, or it did not matter,
 // and nothing is left either way.
 func TestCleanUpAfterEachFailure(t *testing.T) {

@@ -15,7 +15,7 @@
 typedef int32_t fd_t;
 typedef int32_t result_t;
 
-enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_KEY_NOT_FOUND = 19 };
+enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_KEY_NOT_FOUND = 19, EBPF_EXTENSION_FAILED_TO_LOAD = 23 };
 enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22, RANGE = 34 }; // errno
 
 // Keys and values go to the kernel and back in a request, whose length is a u16, after
@@ -485,6 +485,23 @@ EXPORT result_t ebpf_get_ebpf_attach_type(uint32_t number, GUID *guid)
     return r;
 }
 
+// is_recv_accept says whether an attach type suffers one program only.
+static int is_recv_accept(const GUID *guid)
+{
+    for (size_t i = 0; i < sizeof attach_types / sizeof *attach_types; i++)
+        if (!memcmp(&attach_types[i].guid, guid, sizeof *guid))
+            return attach_types[i].number == 5 || attach_types[i].number == 6;
+    return 0;
+}
+
+static int linked(const GUID *guid)
+{
+    for (object *o = objects; o; o = o->next)
+        if (o->kind == LINK && !strcmp(o->name, guid_text(guid)))
+            return 1;
+    return 0;
+}
+
 EXPORT result_t ebpf_program_attach_by_fds(fd_t fd, const GUID *guid, void *parameters, size_t size, fd_t *link)
 {
     EnterCriticalSection(&lock);
@@ -495,6 +512,8 @@ EXPORT result_t ebpf_program_attach_by_fds(fd_t fd, const GUID *guid, void *para
         r = EBPF_NO_MEMORY;
     } else if (!p || size) {
         r = EBPF_INVALID_FD;
+    } else if (is_recv_accept(guid) && linked(guid)) {
+        r = EBPF_EXTENSION_FAILED_TO_LOAD;
     } else {
         object *l = new_object(LINK, guid_text(guid));
         l->holds = p;

@@ -67,7 +67,7 @@ func TestKindsOfDevices(t *testing.T) {
 			peer := netip.MustParseAddrPort("10.78.0.2:7000")
 			is := fmt.Sprintf("interface_type == %s and tunnel_type == %s", k.ifType, k.tunnel)
 			for text, want := range map[string]error{
-				"rule is: deny if remote_port == 7000 and " + is:                nil,
+				"rule is: deny if remote_port == 7000 and " + is:               nil,
 				"rule other: deny if remote_port == 7000 and not (" + is + ")": unix.EPERM,
 			} {
 				hook := attach(t, "policy p { default allow\n "+text+" }", runtime.KernelOptions{})

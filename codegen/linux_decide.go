@@ -16,10 +16,10 @@ import (
 // been found.
 //
 // The function returns the rule as leafValue, with audit rules those in the upper
-// half, or one of these.
+// half, or one of these. Where nobody asks whether it is broken, it is a leaf that denies.
 const (
 	decisionUndecided = -1
-	decisionBroken    = -2
+	decisionBroken    = -8
 )
 
 // judged is the connection as a decision finds it, in r6.
@@ -124,7 +124,7 @@ func (f *function) takeDecision() blockID {
 	if f.early {
 		decided = f.branch(asm.JEq, asm.R0, decisionUndecided, f.undecided, decided)
 	}
-	if f.table || len(f.policy.Sets) > 0 {
+	if f.table || len(f.policy.Sets)+len(lateInterfaces(f.policy)) > 0 {
 		decided = f.branch(asm.JEq, asm.R0, decisionBroken, f.broken, decided)
 	}
 	return decided

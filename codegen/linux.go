@@ -282,9 +282,10 @@ func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions
 // asksDevice reports whether it matters what device a flow leaves by.
 func (f *function) asksDevice() bool { return f.asksNetwork() || f.asksNamespace() }
 
-// asksNamespace reports whether it matters in what network namespace that is.
+// asksNamespace reports whether it matters in what network namespace that is. Those of
+// containers may have the same addresses, and each wants its events.
 func (f *function) asksNamespace() bool {
-	return f.table || f.replies || len(lateInterfaces(f.policy)) > 0
+	return f.table || f.replies || f.events || len(lateInterfaces(f.policy)) > 0
 }
 
 // flowDevice puts the device in r8 into the flow, but for the index, which it leaves in

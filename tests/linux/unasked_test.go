@@ -61,6 +61,22 @@ func TestFlowsAreCountedApart(t *testing.T) {
 	require.Equal(t, map[string]uint64{"default": 2}, counts(t, k))
 }
 
+// A flow that goes on by another device is logged again, also by a policy that looks at
+// no device.
+func TestEachDeviceIsLogged(t *testing.T) {
+	k := attachPolicy(t, check(t, "policy p { default allow\n rule seen: allow log if remote_port == 1 }", nil), runtime.KernelOptions{})
+	all := devices(t)
+	r := compiler.Request{Protocol: 17, Remote: netip.MustParseAddrPort("10.0.0.1:1"), Local: netip.MustParseAddrPort("10.1.0.1:1")}
+	for range 2 {
+		for _, d := range all {
+			d.describe(&r)
+			_, err := k.Function("egress").Run(&ebpf.RunOptions{Data: packet(&r), Context: skBuff{Ifindex: d.index}})
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, map[string]uint64{"seen": uint64(len(all))}, counts(t, k))
+}
+
 // Flows that differ in one thing alone do not share what is remembered of them.
 func TestCacheKeepsFlowsApart(t *testing.T) {
 	d := devices(t)[0]

@@ -89,5 +89,7 @@ func (k *Kernel) pin() error {
 			return err
 		}
 	}
-	return k.pinned.pinIn(k.opts.Pin)
+	pinned := k.pinned // who reads it has not the counters of the program before
+	pinned.carry(k.beforeIDs, decisions(k.before, len(k.beforeIDs)))
+	return pinned.pinIn(k.opts.Pin)
 }

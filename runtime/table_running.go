@@ -94,6 +94,10 @@ func (k *Kernel) noticeTable() {
 	if counters != nil {
 		_ = counters.Close()
 	}
+	if k.before != nil { // whose decisions the other process has carried over
+		_ = k.before.Close()
+		k.before = nil
+	}
 	k.pinned, k.generation = *pinned, k.now.generation()
 }
 

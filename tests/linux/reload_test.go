@@ -167,6 +167,39 @@ func TestPinnedPolicyOutlivesItsProcess(t *testing.T) {
 	require.Eventually(t, func() bool { return errors.Is(denied(), unix.ECONNREFUSED) }, 5*time.Second, time.Millisecond)
 }
 
+// After a reload another process sees the decisions of before, and a start that follows a
+// kill goes on from them, though no further reload has come.
+func TestPinnedCountersAfterReload(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "counted")
+	denied := func() {
+		fd := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
+		require.ErrorIs(t, unix.Connect(fd, &unix.SockaddrInet4{Port: 7001, Addr: [4]byte{127, 0, 0, 1}}), unix.EHOSTUNREACH)
+	}
+	decided := func(want uint64) {
+		t.Helper()
+		s, err := runtime.PinnedStatus(dir)
+		require.NoError(t, err)
+		require.Equal(t, want, s.Rules[0].Decisions)
+	}
+	k := attach(t, pinnedPolicy, runtime.KernelOptions{Pin: dir})
+	denied()
+	for range 2 {
+		require.NoError(t, k.Update(compile(t, check(t, pinnedPolicy, nil), codegen.Options{})))
+		decided(1)
+	}
+	denied()
+	decided(2)
+	require.EqualValues(t, 2, counts(t, k)["one"])
+	require.NoError(t, k.Close())
+	decided(2)
+	k = attach(t, pinnedPolicy, runtime.KernelOptions{Pin: dir})
+	denied()
+	decided(3)
+	require.EqualValues(t, 3, counts(t, k)["one"])
+	require.NoError(t, k.Close())
+	require.NoError(t, runtime.Unpin(dir))
+}
+
 // childT fails a child process.
 type childT struct{ testing.TB }
 

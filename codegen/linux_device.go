@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 )
 
 // deviceKind is a row of the table that gives a network device its interface type
@@ -88,7 +89,7 @@ const (
 	luidIndexShift = 24
 )
 
-// networkContext is a local function with the contract of
+// networkContext is a global function with the contract of
 // bpf_sock_addr_get_network_context: int (ctx, void *buffer, u32 size). The device
 // is that of the socket's route or of the packet.
 func (f *function) networkContext(name string, ofSocket bool) asm.Instructions {
@@ -123,11 +124,17 @@ func (f *function) networkContext(name string, ofSocket bool) asm.Instructions {
 		entry = f.straight(there, loadOfPacket(device, asm.R1, "dev")...)
 	}
 	entry = f.branch(asm.JNE, asm.R3, NetworkContextSize, fail, entry, asm.Mov.Reg(buffer, asm.R2))
+	entry = f.branch(asm.JEq, asm.R2, 0, fail, entry)
 	code, err := assemble(f.blocks, entry)
 	if err != nil {
 		panic(err) // it is small
 	}
-	code[0] = code[0].WithSymbol(name)
+	context := "__sk_buff"
+	if ofSocket {
+		context = "bpf_sock_ops"
+	}
+	asGlobal(code, name, &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
+		&btf.Pointer{Target: &btf.Struct{Name: context}}, pointerTo("hopgate_network", NetworkContextSize), &btf.Int{Name: "u64", Size: 8})
 	return code
 }
 

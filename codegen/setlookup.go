@@ -102,7 +102,7 @@ func (l *setLookup) header(node blockID) blockID {
 		jump:  jump{op: asm.JGT, wide: true, dst: regDigit, reg: true, src: asm.R1},
 		taken: above, next: leads,
 	})
-	return l.branch(asm.JNE, asm.R1, setMagic, l.broken, l.frame(outside, above, inside),
+	return l.branch(asm.JNE, asm.R1, setMagic, l.broken, l.frame(outside, inside),
 		asm.LoadMem(asm.R1, asm.R0, setMagicAt, asm.Word))
 }
 
@@ -114,13 +114,12 @@ func (l *setLookup) node(next blockID) blockID {
 	ranked := l.branch(asm.JLT, asm.R1, 2, l.member, kid,
 		asm.LoadMem(asm.R1, asm.R0, nodeFirst, asm.Word),
 		asm.Add.Reg(regRank, asm.R1))
-	code := asm.Instructions{
+	code := append(ones(),
 		asm.Mul.Reg(regDigit, regOnes),
 		asm.Mov.Reg(asm.R1, regOnes),
 		asm.LSh.Reg(asm.R1, regLanes),
 		asm.Or.Reg(regDigit, asm.R1),
-		asm.Mov.Imm(regRank, 0),
-	}
+		asm.Mov.Imm(regRank, 0))
 	at := int16(narrowAt)
 	if l.wide {
 		at = wideAt
@@ -141,32 +140,38 @@ func (l *setLookup) node(next blockID) blockID {
 		asm.RSh.Reg(regRank, asm.R1))
 	count := l.straight(ranked, code...)
 
-	lanes64 := l.straight(count, asm.Mov.Imm(regOnes, 1))
-	lanes32 := l.branch(asm.JNE, regLanes, 31, lanes64, count,
-		asm.LoadImm(regOnes, 0x0000_0001_0000_0001, asm.DWord))
-	lanes16 := l.branch(asm.JNE, regLanes, 15, lanes32, count,
-		asm.LoadImm(regOnes, 0x0001_0001_0001_0001, asm.DWord))
-
-	lanes := asm.Instructions{
+	below := l.straight(ranked, asm.Mov.Imm(regRank, 0))
+	inside := l.straight(count,
 		asm.LoadMem(regLanes, asm.R0, nodeLanes, asm.Byte),
 		asm.And.Imm(regLanes, 63),
+		asm.Mov.Reg(asm.R1, regDigit), // becomes ^0 if the digit has more bits than a lane, else 0
+		asm.RSh.Reg(asm.R1, regLanes),
+		asm.Neg.Imm(asm.R1, 0),
+		asm.ArSh.Imm(asm.R1, 63),
+		asm.Or.Reg(regDigit, asm.R1),
 		asm.Mov.Imm(asm.R1, 1),
 		asm.LSh.Reg(asm.R1, regLanes),
+		asm.Sub.Imm(asm.R1, 1),
+		asm.And.Reg(regDigit, asm.R1))
+	return l.frame(below, inside)
+}
+
+// ones puts a 1 into each lane of regOnes: one lane becomes two, and those four, unless
+// they are as wide as to be there already. It uses r1 and r5.
+func ones() asm.Instructions {
+	code := asm.Instructions{asm.Mov.Imm(regOnes, 1), asm.Mov.Reg(asm.R1, regLanes), asm.Add.Imm(asm.R1, 1)}
+	double := asm.Instructions{
+		asm.And.Imm(asm.R1, 63),
+		asm.Mov.Reg(asm.R5, regOnes),
+		asm.LSh.Reg(asm.R5, asm.R1),
+		asm.Or.Reg(regOnes, asm.R5),
 	}
-	below := l.straight(ranked, asm.Mov.Imm(regRank, 0))
-	largest := l.straight(lanes16, asm.Mov.Reg(regDigit, asm.R1), asm.Sub.Imm(regDigit, 1))
-	above := l.straight(largest, lanes...)
-	inside := l.add(block{
-		code:  lanes,
-		jump:  jump{op: asm.JGE, wide: true, dst: regDigit, reg: true, src: asm.R1},
-		taken: largest, next: lanes16,
-	})
-	return l.frame(below, above, inside)
+	return append(append(append(code, double...), asm.Add.Reg(asm.R1, asm.R1)), double...)
 }
 
 // frame puts the number's digit in the frame of the block into regDigit and goes on
-// to inside, or to below or above where the number is not in it.
-func (l *setLookup) frame(below, above, inside blockID) blockID {
+// to inside, or to below. Of a number above it the digit is larger than any.
+func (l *setLookup) frame(below, inside blockID) blockID {
 	if !l.wide {
 		shift := l.straight(inside,
 			asm.Mov.Reg(regDigit, regLow),
@@ -180,29 +185,44 @@ func (l *setLookup) frame(below, above, inside blockID) blockID {
 			taken: below, next: shift,
 		})
 	}
-	upper := l.straight(inside,
-		asm.Mov.Reg(regDigit, asm.R2),
+	// By arithmetic, as in node: r1 is ^0 for a shift of 64 and more, r3 the half that is
+	// shifted, and r2 what makes the digit too large.
+	shift := l.straight(inside,
+		asm.LoadMem(asm.R5, asm.R0, blockShift, asm.Byte),
+		asm.Mov.Reg(asm.R1, asm.R5),
+		asm.RSh.Imm(asm.R1, 6),
+		asm.Neg.Imm(asm.R1, 0),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Xor.Reg(asm.R4, regDigit),
+		asm.And.Reg(asm.R4, asm.R1),
+		asm.Xor.Reg(regDigit, asm.R4),
+		asm.Xor.Imm(asm.R1, -1),
+		asm.And.Reg(asm.R2, asm.R1),
 		asm.And.Imm(asm.R5, 63),
-		asm.RSh.Reg(regDigit, asm.R5))
-	lower := l.branch(asm.JNE, asm.R2, 0, above, l.straight(inside, asm.RSh.Reg(regDigit, asm.R5)))
-	shift := l.branch(asm.JLT, asm.R5, 64, lower, upper,
-		asm.LoadMem(asm.R5, asm.R0, blockShift, asm.Byte))
-	borrow := l.branch(asm.JEq, asm.R2, 0, below, l.straight(shift, asm.Sub.Imm(asm.R2, 1)))
-	difference := l.add(block{
-		code: asm.Instructions{
-			asm.LoadMem(asm.R1, asm.R0, blockLow, asm.DWord),
-			asm.Mov.Reg(asm.R2, regHigh),
-			asm.Sub.Reg(asm.R2, asm.R4),
-			asm.Mov.Reg(regDigit, regLow),
-			asm.Sub.Reg(regDigit, asm.R1),
-		},
-		jump:  jump{op: asm.JLT, wide: true, dst: regLow, reg: true, src: asm.R1},
-		taken: borrow, next: shift,
-	})
+		asm.RSh.Reg(regDigit, asm.R5),
+		asm.Mov.Reg(asm.R1, asm.R2),
+		asm.Neg.Imm(asm.R1, 0),
+		asm.Or.Reg(asm.R1, asm.R2),
+		asm.ArSh.Imm(asm.R1, 63),
+		asm.Or.Reg(regDigit, asm.R1))
+	borrow := l.whenReg(asm.JLT, asm.R2, asm.R4, below, l.straight(shift, asm.Sub.Reg(asm.R2, asm.R4)),
+		asm.LoadMem(asm.R1, asm.R0, blockLow, asm.DWord),
+		asm.Mov.Reg(asm.R2, regHigh),
+		asm.Sub.Reg(asm.R2, asm.R4),
+		asm.Mov.Reg(regDigit, regLow),
+		asm.Sub.Reg(regDigit, asm.R1),
+		asm.Mov.Reg(asm.R5, regLow), // r4 becomes the borrow: the highest bit of ^low&base | (^low|base)&difference
+		asm.Xor.Imm(asm.R5, -1),
+		asm.Mov.Reg(asm.R4, asm.R5),
+		asm.And.Reg(asm.R4, asm.R1),
+		asm.Or.Reg(asm.R5, asm.R1),
+		asm.And.Reg(asm.R5, regDigit),
+		asm.Or.Reg(asm.R4, asm.R5),
+		asm.RSh.Imm(asm.R4, 63))
 	return l.add(block{
 		code:  asm.Instructions{asm.LoadMem(asm.R4, asm.R0, blockHigh, asm.DWord)},
 		jump:  jump{op: asm.JLT, wide: true, dst: regHigh, reg: true, src: asm.R4},
-		taken: below, next: difference,
+		taken: below, next: borrow,
 	})
 }
 

@@ -175,10 +175,11 @@ func (f *function) byTable() blockID {
 	return f.readTableContext(call)
 }
 
-// readTableContext asks for the network context if some node reads it.
+// readTableContext asks for the network context if some node reads it; else it is
+// unknown.
 func (f *function) readTableContext(next blockID) blockID {
-	failed := f.straight(next, f.sees.network.unknown(false)...)
-	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, failed, next, f.askNetwork()...), next)
+	unknown := f.straight(next, f.sees.network.unknown(false)...)
+	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, unknown, next, f.askNetwork()...), unknown)
 }
 
 func (f *function) slotAt(s tableSlot) int16 { return f.frame + engineSlots + 4*int16(s) }
@@ -190,55 +191,88 @@ func (f *function) zeroSlots(first, end tableSlot) (code asm.Instructions) {
 	return code
 }
 
-// fillSlots writes every slot, and decides which list of trees is meant.
+// fillSlots writes every slot, and decides which list of trees is meant. There are no
+// jumps but for sets: a verifier would go on by each way.
 func (f *function) fillSlots(next blockID) blockID {
-	fill := func(to *asm.Instructions, s tableSlot, field compiler.Field, size asm.Size) {
-		*to = append(*to, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
-		*to = append(*to, asm.StoreMem(regStack, f.slotAt(s), asm.R1, size))
+	var code asm.Instructions
+	fill := func(s tableSlot, field compiler.Field, size asm.Size) {
+		code = append(code, f.sees.load(compiler.Var{Field: field}, asm.R1)...)
+		code = append(code, asm.StoreMem(regStack, f.slotAt(s), asm.R1, size))
 	}
-	var code, context asm.Instructions
-	fill(&code, slotProtocol, compiler.Protocol, asm.Word)
-	fill(&code, slotRemotePort, compiler.RemotePort, asm.Word)
-	fill(&code, slotLocalPort, compiler.LocalPort, asm.Word)
-	code = append(code, storeImm(f.slotAt(slotZero), 0, asm.Word))
-	if f.target != Linux {
-		fill(&code, slotCompartment, compiler.Compartment, asm.Word)
-		fill(&code, slotInterface, compiler.Interface, asm.DWord)
-	}
-	ipv4 := f.zeroSlots(slotRemote, slotLocal+4)
-	at := f.sees.ipv4
-	if f.ipv6 {
-		at = 12
-	}
-	ipv4 = append(append(ipv4, f.addressWord(slotRemote+3, f.sees.remote.ip+at)...), f.addressWord(slotLocal+3, f.sees.local.ip+at)...)
-	addresses := f.straight(f.lookUpSets(tableIPv4, next), ipv4...)
-	if f.ipv6 {
-		addresses = f.splitMapped(addresses, f.fillAddresses(next))
-	}
-	filled := f.straight(addresses, code...)
-	unknown := f.straight(filled, append(f.zeroSlots(slotInterfaceType, slotProtocol), storeImm(f.slotAt(slotTunnelType), -1, asm.Word))...)
 	if f.early {
-		return unknown
+		code = append(f.zeroSlots(slotInterfaceType, slotProtocol), storeImm(f.slotAt(slotTunnelType), -1, asm.Word))
+	} else {
+		fill(slotInterfaceType, compiler.InterfaceType, asm.Word)
+		fill(slotTunnelType, compiler.TunnelType, asm.Word)
+		fill(slotSubInterface, compiler.SubInterface, asm.Word)
+		fill(slotCompartment, compiler.Compartment, asm.Word)
+		fill(slotNextHop, compiler.NextHop, asm.DWord)
+		fill(slotInterface, compiler.Interface, asm.DWord)
 	}
-	fill(&context, slotInterfaceType, compiler.InterfaceType, asm.Word)
-	fill(&context, slotTunnelType, compiler.TunnelType, asm.Word)
-	fill(&context, slotSubInterface, compiler.SubInterface, asm.Word)
-	fill(&context, slotNextHop, compiler.NextHop, asm.DWord)
-	if f.target == Linux {
-		context = append(context, storeImm(f.slotAt(slotCompartment), 0, asm.Word))
-		fill(&context, slotInterface, compiler.Interface, asm.DWord)
+	fill(slotProtocol, compiler.Protocol, asm.Word)
+	fill(slotRemotePort, compiler.RemotePort, asm.Word)
+	fill(slotLocalPort, compiler.LocalPort, asm.Word)
+	code = append(code, storeImm(f.slotAt(slotZero), 0, asm.Word))
+	if f.ipv6 {
+		code = append(code, f.addresses()...)
+	} else {
+		at := int16(0)
+		if f.sees.whole {
+			at = 12
+		}
+		code = append(code, f.zeroSlots(slotRemote, slotLocal+4)...)
+		code = append(code, f.addressWord(slotRemote+3, f.sees.remote.ip+at)...)
+		code = append(code, f.addressWord(slotLocal+3, f.sees.local.ip+at)...)
+		code = append(code, f.chooseTrees(regTable)...)
 	}
-	return f.hasFlag(regTable, flagContext, f.straight(filled, context...), unknown)
+	return f.straight(f.lookUpSets(next), code...)
 }
 
-// fillAddresses fills the slots of IPv6 addresses.
-func (f *function) fillAddresses(next blockID) blockID {
-	var ipv6 asm.Instructions
-	for w := range tableSlot(4) {
-		ipv6 = append(ipv6, f.addressWord(slotRemote+w, f.sees.remote.ip+4*int16(w))...)
-		ipv6 = append(ipv6, f.addressWord(slotLocal+w, f.sees.local.ip+4*int16(w))...)
+// addresses fills the slots of addresses that may be IPv4-mapped ones, of which no node
+// looks at what stands before the last two words, and sets at the lower of these.
+func (f *function) addresses() asm.Instructions {
+	code := asm.Instructions{ // r3 becomes 1 if the remote address is no IPv4-mapped one
+		asm.LoadMem(asm.R3, f.sees.base, f.sees.remote.ip, asm.Word),
+		asm.LoadMem(asm.R1, f.sees.base, f.sees.remote.ip+4, asm.Word),
+		asm.Or.Reg(asm.R3, asm.R1),
+		asm.LoadMem(asm.R1, f.sees.base, f.sees.remote.ip+8, asm.Word),
+		asm.Xor.Imm32(asm.R1, -0x10000), // 00 00 ff ff
+		asm.Or.Reg(asm.R3, asm.R1),
+		asm.Neg.Imm(asm.R3, 0),
+		asm.RSh.Imm(asm.R3, 63),
+		asm.StoreMem(regStack, f.frame+engineWide, asm.R3, asm.DWord),
+		asm.Mov.Reg(asm.R2, asm.R3),
+		asm.Neg.Imm(asm.R2, 0),
 	}
-	return f.straight(f.lookUpSets(tableIPv6, next), ipv6...)
+	for w := range tableSlot(4) {
+		for _, a := range []struct {
+			slot tableSlot
+			end  end
+		}{{slotRemote + w, f.sees.remote}, {slotLocal + w, f.sees.local}} {
+			word := f.addressWord(a.slot, a.end.ip+4*int16(w))
+			if w == 2 {
+				word = append(word[:2:2], asm.And.Reg(asm.R1, asm.R2), word[2])
+			}
+			code = append(code, word...)
+		}
+	}
+	code = append(code, asm.LSh.Imm(asm.R3, 2), asm.And.Imm(asm.R3, 4), asm.Add.Reg(asm.R3, regTable))
+	return append(code, f.chooseTrees(asm.R3)...)
+}
+
+// chooseTrees notes where the lists of the connection's family begin. The register is
+// as many bytes behind the table as the family's numbers are in the header.
+func (f *function) chooseTrees(table asm.Register) asm.Instructions {
+	list := tableIPv4
+	if f.early {
+		list += tableEarly
+	}
+	return asm.Instructions{
+		asm.LoadMem(asm.R1, table, headerStart+4*int16(list), asm.Word),
+		asm.StoreMem(regStack, f.frame+engineTree, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, table, headerStart+4*int16(list+tableAudit), asm.Word),
+		asm.StoreMem(regStack, f.frame+engineAuditTree, asm.R1, asm.DWord),
+	}
 }
 
 // addressWord fills the slot of a part of an address.
@@ -256,16 +290,8 @@ const (
 	regBits = asm.R9 // the answers, the last in bit 0
 )
 
-// lookUpSets fills the slots of the answers, and chooses the trees of a family.
-func (f *function) lookUpSets(list tableList, next blockID) blockID {
-	if f.early {
-		list += tableEarly
-	}
-	next = f.straight(next,
-		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list), asm.Word),
-		asm.StoreMem(regStack, f.frame+engineTree, asm.R1, asm.DWord),
-		asm.LoadMem(asm.R1, regTable, headerStart+4*int16(list+tableAudit), asm.Word),
-		asm.StoreMem(regStack, f.frame+engineAuditTree, asm.R1, asm.DWord))
+// lookUpSets fills the slots of the answers.
+func (f *function) lookUpSets(next blockID) blockID {
 	next = f.compareInterfaces(next)
 	none := f.straight(next, f.zeroSlots(slotAnswers, tableSlots)...)
 	var unpack asm.Instructions
@@ -279,7 +305,7 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 	head := f.add(block{})
 	answered := f.branch(asm.JEq, asm.R0, setBroken, f.broken, f.straight(head, asm.LSh.Imm(regBits, 1), asm.Or.Reg(regBits, asm.R0)))
 	narrow := f.straight(answered, asm.Mov.Reg(asm.R1, asm.R4), callLocal(narrowLookup))
-	if list&1 == tableIPv6 {
+	if f.ipv6 {
 		wide := f.straight(answered,
 			asm.And.Imm(asm.R5, refSlotMask&^3),
 			asm.LSh.Imm(asm.R5, 2),
@@ -292,7 +318,10 @@ func (f *function) lookUpSets(list tableList, next blockID) blockID {
 			asm.Mov.Reg(asm.R1, asm.R4),
 			asm.Add.Imm(asm.R1, 1),
 			callLocal(wideLookup))
-		narrow = f.branch(asm.JNE, asm.R1, 0, wide, narrow, asm.LoadMem(asm.R1, asm.R1, headerSetList+12, asm.Word))
+		narrow = f.branch(asm.JNE, asm.R1, 0, wide, narrow,
+			asm.LoadMem(asm.R1, asm.R1, headerSetList+12, asm.Word),
+			asm.LoadMem(asm.R3, regStack, f.frame+engineWide, asm.DWord),
+			asm.And.Reg(asm.R1, asm.R3))
 	}
 	look := f.straight(narrow, // the key in r4, the number in r2, the lower slot in r5, the entry in r1
 		asm.Mov.Reg(asm.R1, regSet),
@@ -364,19 +393,22 @@ func (f *function) compareInterfaces(next blockID) blockID {
 // On Linux a decision is a global function, which the kernel's verifier takes by itself: a
 // long (struct hopgate_table *, struct hopgate_flow *) as those of form code.
 func (f *function) tableDecisionName() string {
-	if f.early {
+	switch {
+	case !f.early:
+		return "hopgate_decide_by_table"
+	case f.ipv6:
 		return "hopgate_decide_early_by_table"
 	}
-	return "hopgate_decide_by_table"
+	return "hopgate_decide_early4_by_table"
 }
 
 // tableFunctions are the functions that the engine's stages call, each before those it
 // calls.
 func tableFunctions() ([]asm.Instructions, error) {
 	var all []asm.Instructions
-	for _, early := range []bool{false, true} {
-		f := newEngine(Linux, true)
-		f.early, f.sees, f.frame = early, judged, 0
+	for _, of := range []struct{ early, ipv6 bool }{{false, true}, {true, true}, {true, false}} {
+		f := newEngine(Linux, of.ipv6)
+		f.early, f.sees, f.frame = of.early, judged, 0
 		f.giveDecision()
 		decide := f.branch(asm.JEq, asm.R2, 0, f.broken, f.fillSlots(f.walks()), asm.Mov.Reg(f.sees.base, asm.R2))
 		entry := f.branch(asm.JEq, asm.R1, 0, f.broken, decide, asm.Mov.Reg(regTable, asm.R1))
@@ -385,7 +417,7 @@ func tableFunctions() ([]asm.Instructions, error) {
 			return nil, err
 		}
 		size := uint32(flowContext + NetworkContextSize)
-		if early {
+		if f.early {
 			size = flowInterface
 		}
 		asGlobal(code, f.tableDecisionName(), long(), pointerTo("hopgate_table", TableValueSize), pointerTo("hopgate_flow", size))

@@ -193,10 +193,11 @@ const (
 	engineTree      = engineSlots - 8     // u64: place of the next entry of the list
 	engineAuditTree = engineTree - 8      // the same of audit rules
 	engineLeaf      = engineAuditTree - 8 // the rule that decided, while audit rules are looked for
+	engineWide      = engineLeaf - 8      // u64: 1 if the connection is an IPv6 one
 
 	// On Windows also the map of the table's pages, and what a walk keeps while it looks
 	// one up.
-	enginePages  = engineLeaf - 8
+	enginePages  = engineWide - 8
 	engineOne    = enginePages - 8
 	engineRounds = engineOne - 8
 )

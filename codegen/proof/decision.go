@@ -3,7 +3,6 @@ package proof
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -74,11 +73,11 @@ const namespaceMap = codegen.StateMap + " namespace"
 
 func deviceMap(i int) string { return fmt.Sprintf("%s interface %d", codegen.StateMap, i) }
 
-// devices are the maps that stand for these lookups.
+// devices are the maps that stand for these lookups, which have no keys.
 func devices(named int) []mapInfo {
-	list := []mapInfo{{name: namespaceMap, isSet: true, setKey: math.MaxUint64}}
+	list := []mapInfo{{name: namespaceMap, isSet: true}}
 	for i := range named {
-		list = append(list, mapInfo{name: deviceMap(i), isSet: true, setKey: math.MaxUint64})
+		list = append(list, mapInfo{name: deviceMap(i), isSet: true})
 	}
 	return list
 }

@@ -453,7 +453,7 @@ func (m *machine) callMembership(s *state, in *instruction) error {
 		return err
 	}
 	key, known := which.constant()
-	id := slices.IndexFunc(m.maps, func(i mapInfo) bool { return i.isSet && i.setKey == key })
+	id := slices.IndexFunc(m.maps, func(i mapInfo) bool { return i.isSet && i.key > 0 && i.setKey == key })
 	if !known || id < 0 || (m.maps[id].key == 20) != wide {
 		return m.wrong("looks a number up in no set")
 	}

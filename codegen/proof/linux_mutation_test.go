@@ -202,7 +202,7 @@ func mutateLinux(t *testing.T, seed uint64, mutants int, total *tally) {
 		if bytes.Equal(m, original) {
 			continue
 		}
-		r, err := proof.Check(p, m, 500*time.Millisecond)
+		r, err := proof.Check(p, m, 5*time.Second)
 		refused := err != nil || r.Status == proof.Refuted || r.Status == proof.Refused
 		changed := i%4 == 0 || b.differs(t, m)
 		total.Lock()

@@ -120,7 +120,9 @@ func readCode(file *elf.File, index int, symbols []elf.Symbol, from, size uint64
 			return nil, fmt.Errorf("instruction %d: half a constant", i)
 		}
 		in.imm = int64(uint64(uint32(in.imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
-		in.mapName = names[from+uint64(8*i)]
+		if in.mapName = names[from+uint64(8*i)]; in.mapName == "" && in.src != 0 {
+			return nil, fmt.Errorf("instruction %d loads the address of nothing", i)
+		}
 		i++
 	}
 	return code, nil
@@ -222,7 +224,7 @@ func (in *instruction) clean() bool {
 		return in.src == 0
 	case classALU32, classALU64:
 		if op == opSwap {
-			return noOffset && in.src == 0
+			return noOffset && in.src == 0 && (in.imm == 16 || in.imm == 32 || in.imm == 64)
 		}
 		return (register && noImmediate || !register && in.src == 0) && in.dst != 10
 	case classJump, classJump32:

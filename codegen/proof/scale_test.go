@@ -2,10 +2,15 @@ package proof_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/codegen/proof"
+	"github.com/hopgate/hopgate/compiler"
+	"github.com/hopgate/hopgate/tests/classbench"
 	"github.com/hopgate/hopgate/tests/gen"
 )
 
@@ -27,5 +32,32 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkCheckLinux is the proof of programs for Linux of a thousand rules.
+func BenchmarkCheckLinux(b *testing.B) {
+	policies := map[string]*compiler.Policy{}
+	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000"} {
+		p, err := classbench.Set(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		policies[name] = p
+	}
+	policies["mixed"] = unbound(b, gen.Mixed(rand.New(rand.NewPCG(1, 1)), 1000))
+	for _, name := range slices.Sorted(maps.Keys(policies)) {
+		for _, counters := range []bool{true, false} {
+			p := policies[name]
+			o := linuxObject(b, p, codegen.Options{NoCounters: !counters})
+			b.Run(fmt.Sprintf("%s/counters=%t", name, counters), func(b *testing.B) {
+				for b.Loop() {
+					r, err := proof.Check(p, o, 0)
+					if err != nil || r.Status != proof.Proved || r.Late > 0 {
+						b.Fatal(r, err)
+					}
+				}
+			})
+		}
 	}
 }

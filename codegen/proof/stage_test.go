@@ -58,6 +58,7 @@ type walked struct {
 	event   []symbol
 	bound   bool // the socket has been bound to no interface
 	noPlace bool // its storage could not be had
+	noState bool // nor what the host has to say
 	missing bool // the network context could not be had
 	result  uint64
 }
@@ -113,7 +114,7 @@ func (w *walker) follow(p walked) {
 
 // key tells paths apart that may end in different ways.
 func (p *walked) key() string {
-	b := fmt.Appendln(nil, p.slot, p.facts, p.decided, p.answer, p.counted, p.event, p.bound, p.noPlace, p.missing, p.state.registers)
+	b := fmt.Appendln(nil, p.slot, p.facts, p.decided, p.answer, p.counted, p.event, p.bound, p.noPlace, p.noState, p.missing, p.state.registers)
 	for _, s := range p.state.stack {
 		b = binary.LittleEndian.AppendUint16(b, uint16(s))
 	}
@@ -217,8 +218,11 @@ func (w *walker) jump(p walked, in *instruction) []walked {
 		}
 		replaceAll(&there.state, id, value{kind: toValue, id: id})
 		replaceAll(&gone.state, id, constant(0))
-		if w.maps[w.lookups[id].mapID].name == codegen.SocketsMap {
+		switch w.maps[w.lookups[id].mapID].name {
+		case codegen.SocketsMap:
 			gone.noPlace = true
+		case codegen.StateMap:
+			gone.noState = true
 		}
 		return []walked{p, taken}
 	}
@@ -523,6 +527,9 @@ func (c *checker) checkWalked(t *testing.T, w *walker, p *walked, early bool) {
 	denied := early && p.result == 0 || w.section == "sockops" && (p.bound || p.noPlace) || strings.HasPrefix(w.section, "cgroup_skb") && (p.result == 0 || p.result == 2)
 	require.Less(t, p.result, uint64(3), say)
 	switch {
+	case p.noState:
+		require.True(t, denied, say)
+		return
 	case p.decided == "":
 		require.Empty(t, p.counted, say)
 		require.Empty(t, p.event, say)

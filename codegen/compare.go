@@ -64,23 +64,30 @@ func (l *lowering) compare(op asm.JumpOp, value uint64, yes, no target) target {
 	return t
 }
 
-// tree tests the intervals from i up to j.
+// tree tests the intervals from i up to j. A comparison that a processor foretells
+// takes it a cycle, one that it does not some fifteen. So a few intervals are told
+// apart one after the other, which goes wrong once, and not by halves, which goes
+// wrong half of the time at each; many are first told apart as few runs of them.
 func (l *lowering) tree(i, j int) target {
-	switch {
-	case j-i == 1:
+	if j-i == 1 {
 		return toNode(l.kids[i])
-	case j-i <= fewIntervals:
-		if k, ok := l.point(i, j); ok {
-			rest := lowering{comparisons: l.comparisons, v: l.v, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
-			return l.compare(asm.JEq, l.starts[k], toNode(l.kids[k]), rest.tree(0, len(rest.kids)))
-		}
 	}
-	mid := l.middle(i, j)
-	return l.compare(asm.JLT, l.starts[mid], l.tree(i, mid), l.tree(mid, j))
+	if k, ok := l.point(i, j); ok && j-i <= 2*few {
+		rest := lowering{comparisons: l.comparisons, v: l.v, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
+		return l.compare(asm.JEq, l.starts[k], toNode(l.kids[k]), rest.tree(0, len(rest.kids)))
+	}
+	run := 1
+	for j-i > few*run {
+		run *= few
+	}
+	if run > 1 && j-i <= 2*run {
+		run /= few
+	}
+	return l.compare(asm.JLT, l.starts[i+run], l.tree(i, i+run), l.tree(i+run, j))
 }
 
-// fewIntervals is how many intervals are searched for points rather than halved.
-const fewIntervals = 7
+// few is how many intervals, or points of them, are told apart one after the other.
+const few = 8
 
 // point finds one value between two intervals that lead to the same place: to
 // compare with it makes one of the three.
@@ -91,21 +98,4 @@ func (l *lowering) point(i, j int) (int, bool) {
 		}
 	}
 	return 0, false
-}
-
-// middle chooses where to cut more than one interval. Trees of three save a
-// comparison where the middle one is a point, so lengths of 4k+3 are best.
-func (l *lowering) middle(i, j int) int {
-	n := j - i
-	if n <= 3 {
-		return i + n/2
-	}
-	left := n/2 - (n/2+1)%4
-	if left < 1 || n-left > 2*n/3+1 {
-		left = n / 2
-		if left%2 == 0 {
-			left--
-		}
-	}
-	return i + left
 }

@@ -64,30 +64,22 @@ func (l *lowering) compare(op asm.JumpOp, value uint64, yes, no target) target {
 	return t
 }
 
-// tree tests the intervals from i up to j. A comparison that a processor foretells
-// takes it a cycle, one that it does not some fifteen. So a few intervals are told
-// apart one after the other, which goes wrong once, and not by halves, which goes
-// wrong half of the time at each; many are first told apart as few runs of them.
+// tree tests the intervals from i up to j, in rows of comparisons; a point that may
+// leave its row counts for two of them.
 func (l *lowering) tree(i, j int) target {
 	if j-i == 1 {
 		return toNode(l.kids[i])
 	}
-	if k, ok := l.point(i, j); ok && j-i <= 2*few {
+	if k, ok := l.point(i, j); ok && j-i <= 2*compiler.Row {
 		rest := lowering{comparisons: l.comparisons, v: l.v, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
 		return l.compare(asm.JEq, l.starts[k], toNode(l.kids[k]), rest.tree(0, len(rest.kids)))
 	}
 	run := 1
-	for j-i > few*run {
-		run *= few
-	}
-	if run > 1 && j-i <= 2*run {
-		run /= few
+	for j-i > compiler.Row*run {
+		run *= compiler.Row
 	}
 	return l.compare(asm.JLT, l.starts[i+run], l.tree(i, i+run), l.tree(i+run, j))
 }
-
-// few is how many intervals, or points of them, are told apart one after the other.
-const few = 8
 
 // point finds one value between two intervals that lead to the same place: to
 // compare with it makes one of the three.

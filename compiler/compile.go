@@ -3,7 +3,6 @@ package compiler
 import (
 	"cmp"
 	"fmt"
-	"math/bits"
 	"slices"
 	"sync"
 
@@ -151,7 +150,7 @@ func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
 		if len(groups) == len(finest) {
 			continue
 		}
-		limit := 2*len(best.kids) + 64
+		limit := 3*len(best.kids) + 64
 		if len(groups) == 1 {
 			limit = len(best.kids)*5/4 + 64 // programs for eBPF for Windows must stay small
 		}
@@ -187,7 +186,7 @@ type trees struct {
 }
 
 // cost weighs paths against size: half the path is worth four times the size. Paths
-// are those of a connection for which all intervals of a node are alike.
+// are those of a connection for which all intervals of a node are alike, in cycles.
 func (t trees) cost() float64 {
 	chance := make([]float64, len(t.nodes))
 	for _, r := range t.roots {
@@ -195,13 +194,14 @@ func (t trees) cost() float64 {
 			chance[r]++
 		}
 	}
-	path, size := 1.0, 1.0
+	path, size := 8.0, 1.0
 	for i := len(t.nodes) - 1; i >= 0; i-- { // parents stand behind their kids
 		if chance[i] == 0 {
 			continue
 		}
 		_, kids := t.node(ref(i))
-		path += chance[i] * float64(bits.Len(uint(len(kids)-1)))
+		_, mean, unforetold := finding(len(kids))
+		path += chance[i] * (mean + 14*unforetold)
 		size += float64(len(kids) - 1)
 		for _, k := range kids {
 			if !k.isLeaf() {

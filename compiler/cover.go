@@ -9,8 +9,9 @@ import "math/bits"
 const (
 	copies      = 8 // boxes for which there is room in the end, for each box of a tree
 	spareCopies = 1000
-	coverSides  = 3 // sides a box may have, on average
-	coverTries  = 8 // values of a variable that are tried
+	coverSides  = 3  // sides a box may have, on average
+	coverTries  = 8  // values of a variable that are tried
+	coverList   = 16 // boxes that may as well be tested one after the other
 )
 
 // coverCut finds the cut that leaves the fewest boxes up to the first on each side
@@ -20,7 +21,7 @@ func (f *forest) coverCut(list []left, room int) (v int32, cut uint64, ok bool) 
 	for _, l := range list {
 		sides += bits.OnesCount64(l.sides)
 	}
-	if sides > coverSides*len(list) || len(list) > room {
+	if len(list) < coverList || sides > coverSides*len(list) || len(list) > room {
 		return 0, 0, false
 	}
 	best := 4 * len(list)

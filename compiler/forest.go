@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// forest builds split trees over boxes. A tree halves the space of one variable
+// forest builds split trees over boxes. A tree cuts the space of one variable
 // at a time until few boxes are left, and tells those apart exactly.
 type forest struct {
 	vars  []Var
@@ -107,8 +107,11 @@ func (f *forest) split(list []left, none ref, room int) ref {
 		return r
 	}
 	v, cut, ok := f.bestCut(list)
-	if !ok {
-		v, cut, ok = f.coverCut(list, room)
+	var starts []uint64
+	if ok {
+		starts = f.parts(list, v, cut)
+	} else if v, cut, ok = f.coverCut(list, room); ok {
+		starts = []uint64{f.region[v][0], cut}
 	}
 	if !ok {
 		if slices.ContainsFunc(list, func(l left) bool { return f.boxes[l.box].maybe }) {
@@ -118,16 +121,84 @@ func (f *forest) split(list []left, none ref, room int) ref {
 		return f.split(list[:mid], f.split(list[mid:], none, room/2), room/2)
 	}
 	whole := f.region[v]
-	f.region[v] = [2]uint64{cut, whole[1]}
-	above := f.restrict(list, v)
-	f.region[v] = [2]uint64{whole[0], cut - 1}
-	below := f.restrict(list, v)
-	share := room * (len(below) + 1) / (len(below) + len(above) + 2)
-	low := f.split(below, none, share)
-	f.region[v] = [2]uint64{cut, whole[1]}
-	high := f.split(above, none, room-share)
+	regions, lists := make([][2]uint64, len(starts)), make([][]left, len(starts))
+	all := 0
+	for i, start := range starts {
+		regions[i] = [2]uint64{start, whole[1]}
+		if i+1 < len(starts) {
+			regions[i][1] = starts[i+1] - 1
+		}
+		f.region[v] = regions[i]
+		lists[i] = f.restrict(list, v)
+		all += len(lists[i]) + 1
+	}
+	kids := make([]ref, len(starts))
+	for i := range starts {
+		f.region[v] = regions[i]
+		kids[i] = f.split(lists[i], none, room*(len(lists[i])+1)/all)
+	}
 	f.region[v] = whole
-	return f.out.mk(v, []uint64{0, cut}, []ref{low, high})
+	starts[0] = 0
+	return f.out.mk(v, starts, kids)
+}
+
+// parts gives where parts of the region begin along a variable, of which a cut in two
+// is known to be good: up to Row where few boxes lie in several of them.
+func (f *forest) parts(list []left, v int32, cut uint64) []uint64 {
+	halves := []uint64{f.region[v][0], cut}
+	if e := f.unknownEdges(v); e.low || e.high {
+		return halves
+	}
+	firsts, lasts := f.ends(list, v, nil, nil)
+	wide := len(list) - len(firsts)
+	n := min(Row, len(list)/8, len(list)/(1+3*wide))
+	if n < 3 {
+		return halves
+	}
+	step := len(firsts) / n
+	starts := []uint64{f.region[v][0]}
+	for i := 1; i < n; i++ {
+		start, least := uint64(0), 1+len(firsts)/16 // boxes that begin before and end behind
+		for j := range 2 * step / 3 {
+			at := i*len(firsts)/n + j/2
+			if j%2 != 0 {
+				at -= j
+			}
+			if firsts[at] <= starts[len(starts)-1] {
+				continue
+			}
+			before, _ := slices.BinarySearch(firsts, firsts[at])
+			ended, _ := slices.BinarySearch(lasts, firsts[at])
+			if before-ended < least {
+				start, least = firsts[at], before-ended
+			}
+		}
+		if start != 0 {
+			starts = append(starts, start)
+		}
+	}
+	if len(starts) < 3 {
+		return halves
+	}
+	return starts
+}
+
+// ends gives the first and the last values of the boxes that have a side in a
+// variable, within the region and sorted. It appends to slices that it is given.
+func (f *forest) ends(list []left, v int32, firsts, lasts []uint64) ([]uint64, []uint64) {
+	in := f.region[v]
+	edges := f.unknownEdges(v)
+	for _, l := range list {
+		if l.sides>>v&1 == 0 {
+			continue
+		}
+		ranges := edges.without(f.boxes[l.box].side(v))
+		firsts = append(firsts, max(ranges[0][0], in[0]))
+		lasts = append(lasts, min(ranges[len(ranges)-1][1], in[1]))
+	}
+	slices.Sort(firsts)
+	slices.Sort(lasts)
+	return firsts, lasts
 }
 
 // restrict keeps the boxes that meet the region, of which variable v has changed,
@@ -177,22 +248,11 @@ func (f *forest) bestCut(list []left) (v int32, cut uint64, ok bool) {
 	best := worst * len(list)
 	var firsts, lasts []uint64
 	for u := range int32(len(f.vars)) {
-		firsts, lasts = firsts[:0], lasts[:0]
 		in := f.region[u]
-		edges := f.unknownEdges(u)
-		for _, l := range list {
-			if l.sides>>u&1 == 0 {
-				continue
-			}
-			ranges := edges.without(f.boxes[l.box].side(u))
-			firsts = append(firsts, max(ranges[0][0], in[0]))
-			lasts = append(lasts, min(ranges[len(ranges)-1][1], in[1]))
-		}
+		firsts, lasts = f.ends(list, u, firsts[:0], lasts[:0])
 		if len(firsts) == 0 {
 			continue
 		}
-		slices.Sort(firsts)
-		slices.Sort(lasts)
 		wide := len(list) - len(firsts)
 		try := func(c uint64) {
 			below, _ := slices.BinarySearch(firsts, c)

@@ -41,7 +41,7 @@ type pictureEdge struct {
 
 // What a picture shows at most: tests, branches of one, and values on an edge.
 const (
-	maxTests    = 60
+	maxTests    = 48
 	maxBranches = 12
 	maxValues   = 3
 )

@@ -2,8 +2,6 @@ package compiler
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
 	"strings"
 )
 
@@ -67,8 +65,28 @@ func (p Plan) String() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// measure counts comparisons. Finding one of n intervals takes n-1 of them in all
-// and log2 n on a path.
+// Row is how many intervals of a variable are told apart by comparisons one after the
+// other; more are first told apart as at most so many runs. A comparison that the
+// processor foretells takes a cycle, one that it does not some fifteen: a row goes
+// wrong once, halves go wrong half of the time at each.
+const Row = 12
+
+// finding is what it takes to find one of n intervals that are alike likely: the most
+// comparisons, how many on average, and how many of them are not foretold.
+func finding(n int) (most int, mean, unforetold float64) {
+	run := 1
+	for n > Row*run {
+		run *= Row
+	}
+	if run > 1 {
+		most, mean, unforetold = finding(run)
+	}
+	runs := (n + run - 1) / run
+	r := float64(runs)
+	return most + runs - 1, mean + (r-1)*(r+2)/(2*r), unforetold + 1 - 1/r
+}
+
+// measure counts comparisons. Finding one of n intervals takes n-1 of them in all.
 func (p *Plan) measure(g *Graph) {
 	depth, mean := make([]int, len(g.Nodes)), make([]float64, len(g.Nodes))
 	for i := len(g.Nodes) - 1; i >= 0; i-- {
@@ -79,8 +97,9 @@ func (p *Plan) measure(g *Graph) {
 				mean[i] += mean[k] / float64(len(kids))
 			}
 		}
-		depth[i] += bits.Len(uint(len(kids) - 1))
-		mean[i] += math.Log2(float64(len(kids)))
+		most, onAverage, _ := finding(len(kids))
+		depth[i] += most
+		mean[i] += onAverage
 	}
 	p.Trees, p.Depth, p.Mean = nil, 0, 0
 	seen := make([]bool, len(g.Nodes)) // by an earlier tree

@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
 )
 
 // loadWindows hands instructions to eBPF for Windows, or has it load a driver that
@@ -107,7 +108,11 @@ func attachWindows(a codegen.AttachType, program *ebpf.Program) (link.Link, erro
 	}
 	made, err := link.AttachRawLink(link.RawLinkOptions{Program: program, Attach: attach})
 	if err != nil {
-		return nil, fmt.Errorf("%w: attaching at %s: %w", ErrKernel, a.Section(), err)
+		hint := ""
+		if hookOf(a) == compiler.Accept {
+			hint = ", which takes one program (is another attached?)"
+		}
+		return nil, fmt.Errorf("%w: attaching at %s%s: %w", ErrKernel, a.Section(), hint, err)
 	}
 	return made, nil
 }

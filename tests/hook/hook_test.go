@@ -275,6 +275,24 @@ func TestSeveralPrograms(t *testing.T) {
 	}
 }
 
+// The program named as the one that decided is the first with the verdict that stands,
+// at the last layer that has one.
+func TestDecider(t *testing.T) {
+	for want, order := range map[string][]attached{
+		"soft 1":   {{"redirect", redirect4, returns(proceedSoft), 0}, {"soft 1", authorize4, returns(proceedSoft), 0}, {"soft 2", authorize4, returns(proceedSoft), 0}},
+		"hard 1":   {{"soft", authorize4, returns(proceedSoft), 0}, {"hard 1", authorize4, returns(proceedHard), 0}, {"hard 2", authorize4, returns(proceedHard), 0}},
+		"redirect": {{"redirect", redirect4, returns(proceedHard), 0}, {"soft", authorize4, returns(proceedSoft), 0}},
+		"reject":   {{"hard", authorize4, returns(proceedHard), 0}, {"reject", authorize4, returns(reject), 0}},
+	} {
+		s := story{attached: order, steps: []step{{func(h *host) string {
+			r := to(server)
+			_, result := h.hook.Connect(&r)
+			return result.Decider().Policy
+		}, want}}}
+		t.Run(want, s.run)
+	}
+}
+
 // Programs attached for the connection's compartment come first, in attach order,
 // then those attached for any compartment, in attach order.
 func TestCompartments(t *testing.T) {

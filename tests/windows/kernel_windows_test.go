@@ -155,7 +155,7 @@ func TestAcceptIsNotReplaced(t *testing.T) {
 	_, err = runtime.AttachKernel(in, &runtime.KernelOptions{Pin: "hopgate/in"})
 	require.ErrorContains(t, err, "cgroup/recv_accept4 takes one program, and one is pinned in hopgate/in: take it off with `hopgate unpin`")
 	_, err = runtime.AttachKernel(in, &runtime.KernelOptions{})
-	require.ErrorContains(t, err, "attaching at cgroup/recv_accept4")
+	require.ErrorContains(t, err, "attaching at cgroup/recv_accept4, which takes one program (is another attached?)")
 	require.NoError(t, runtime.Unpin("hopgate/in"))
 	f.clean(t)
 

@@ -31,6 +31,9 @@ type linuxBehaviour struct {
 	want    []string
 }
 
+// nothingYet is how the answer of an early decision ends that leaves it open.
+const nothingYet = " -1, audit -1, false"
+
 type linuxFlow struct {
 	ipv6  bool
 	bytes []byte
@@ -204,7 +207,8 @@ func mutateLinux(t *testing.T, seed uint64, mutants int, total *tally) {
 		}
 		r, err := proof.Check(p, m, 5*time.Second)
 		refused := err != nil || r.Status == proof.Refuted || r.Status == proof.Refused
-		changed := i%4 == 0 || b.differs(t, m)
+		changed := i%4 == 0 || b.differs(t, m, false)
+		noticed := refused || r.Late != before.Late
 		total.Lock()
 		total.mutants++
 		if !refused && r.Status == proof.Proved {
@@ -216,13 +220,15 @@ func mutateLinux(t *testing.T, seed uint64, mutants int, total *tally) {
 				total.kinds = map[string]int{}
 			}
 			total.kinds[what]++
-			if refused || r.Late > before.Late {
+			if noticed {
 				total.proof++
 			}
 		}
 		total.Unlock()
-		if changed && !refused && r.Late <= before.Late {
+		if changed && !noticed {
 			t.Logf("survives, %s: %s", what, r)
+		}
+		if changed && !noticed && (i%4 == 0 || b.differs(t, m, true)) {
 			require.NotEqual(t, proof.Proved, r.Status, "proved, and yet it behaves in another way: %s", b.difference(t, original, m))
 		}
 	}
@@ -256,10 +262,12 @@ func linuxInstructions(t testing.TB, object []byte) (decisions, around []int) {
 	return decisions, around
 }
 
-func (b *linuxBehaviour) differs(t testing.TB, object []byte) bool {
+// differs reports whether the object answers anything else than the original; with
+// leftOpen, anything else that is not just left to a later stage.
+func (b *linuxBehaviour) differs(t testing.TB, object []byte, leftOpen bool) bool {
 	i, differs := 0, false
 	read := b.run(t, object, func(s string) bool {
-		differs = i >= len(b.want) || s != b.want[i]
+		differs = i >= len(b.want) || s != b.want[i] && !(leftOpen && strings.Contains(s, "early") && strings.HasSuffix(s, nothingYet))
 		i++
 		return !differs
 	})

@@ -108,6 +108,7 @@ type body struct {
 	memo       map[point]blockID
 	first      []int  // by tree: the lowest rule it leads to
 	reads      []read // where the network context is asked for
+	leaves     []blockID
 }
 
 // home is a register that holds a variable throughout.
@@ -133,21 +134,33 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b.trees.cons = map[consKey]target{}
 	b.homes = b.chooseHomes()
 	b.first = firstRules(g)
-	if f.target == Linux {
-		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
-		return b.findState(f.straight(root, append(b.noRule(), b.loadHomes(asm.R2, asm.R9)...)...))
+	entry := b.start()
+	b.setAhead()
+	return entry
+}
+
+// start loads what the trees test and goes to the first.
+func (b *body) start() blockID {
+	root := point{node: b.graph.Trees[0], atNode: true, read: b.target == Linux || b.readUpFront()}
+	first := asm.R2
+	if root.read && b.target == Windows {
+		first = asm.R6 // callContext loads the others
 	}
-	if b.readUpFront() {
-		root := b.at(point{read: true, node: g.Trees[0], atNode: true})
-		return b.callContext(f.straight(root, append(b.noRule(), b.loadHomes(asm.R6, asm.R9)...)...))
+	loads := append(b.noRule(), b.loadHomes(first, asm.R9)...)
+	entry := b.straight(b.at(root), loads...)
+	switch {
+	case b.target == Linux:
+		return b.findState(entry)
+	case root.read:
+		return b.callContext(entry)
 	}
-	root := b.at(point{node: g.Trees[0], atNode: true})
 	b.finishReads()
-	return f.straight(root, append(b.noRule(), b.loadHomes(asm.R2, asm.R9)...)...)
+	return entry
 }
 
 // chooseHomes gives registers to the variables that most nodes test. Those from
-// the network context, where it is asked for on the way, stay on the stack.
+// the network context, where it is asked for on the way, stay on the stack. The
+// register of the rule that decides comes last: while it is free, it can be set early.
 func (b *body) chooseHomes() []home {
 	count := map[compiler.Var]int{}
 	calls := false
@@ -161,7 +174,7 @@ func (b *body) chooseHomes() []home {
 		if v.Interface != nil {
 			continue
 		}
-		if b.target == Linux || !b.connection.fromContext(v.Field) {
+		if b.target == Linux || b.readUpFront() || !b.connection.fromContext(v.Field) {
 			if count[v]++; count[v] == 2 {
 				vars = append(vars, v)
 			}
@@ -174,12 +187,12 @@ func (b *body) chooseHomes() []home {
 	}
 	if !b.audit {
 		free = append(free, asm.R8)
-		if len(b.graph.Trees) == 1 {
-			free = append(free, asm.R9)
-		}
 	}
 	if !calls {
 		free = append(free, asm.R2, asm.R3, asm.R4, asm.R5)
+	}
+	if !b.audit && len(b.graph.Trees) == 1 {
+		free = append(free, regLeaf)
 	}
 	var homes []home
 	for i, v := range vars[:min(len(vars), len(free))] {

@@ -37,7 +37,9 @@ func (b *body) leaf(p point, rule int) blockID {
 	value := leafValue(b.policy, rule)
 	source := b.ruleSource(rule)
 	set := func(reg asm.Register, next blockID) blockID {
-		return b.straight(next, asm.Mov.Imm32(reg, value).WithSource(source))
+		id := b.straight(next, asm.Mov.Imm32(reg, value).WithSource(source))
+		b.leaves = append(b.leaves, id)
+		return id
 	}
 	switch trees := len(b.graph.Trees); {
 	case p.tree == trees:
@@ -57,6 +59,43 @@ func (b *body) leaf(p point, rule int) blockID {
 		next++
 	}
 	return set(regLeaf, b.enter(next, p.read))
+}
+
+// setAhead lets a comparison that alone leads to a leaf note its rule beforehand, which
+// saves a jump: where the comparison leads elsewhere, nothing reads the register before
+// another leaf sets it.
+func (b *body) setAhead() {
+	ways, from := make([]int, len(b.blocks)), make([]blockID, len(b.blocks))
+	for i := range b.blocks {
+		to := []blockID{b.blocks[i].next}
+		if b.blocks[i].jump.op != asm.Ja {
+			to = append(to, b.blocks[i].taken)
+		}
+		for _, id := range to {
+			if id != noBlock {
+				ways[id]++
+				from[id] = blockID(i)
+			}
+		}
+	}
+	homes := map[asm.Register]bool{}
+	for _, h := range b.homes {
+		homes[h.reg] = true
+	}
+	ahead := map[blockID]bool{}
+	for _, id := range b.leaves {
+		p, leaf := &b.blocks[from[id]], &b.blocks[id]
+		if ways[id] != 1 || ahead[from[id]] || !homes[p.jump.dst] || homes[leaf.code[0].Dst] || p.jump.op == asm.Ja {
+			continue
+		}
+		ahead[from[id]] = true
+		p.code = append(p.code, leaf.code...)
+		if p.taken == id {
+			p.taken = leaf.next
+		} else {
+			p.next = leaf.next
+		}
+	}
 }
 
 // keepLower takes the rule in regValue, which a tree has led to, unless one before

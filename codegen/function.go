@@ -29,6 +29,9 @@ type function struct {
 	hook     compiler.Hook // whose table
 	blocks   []block
 
+	// On Linux: paths that meet tell the verifier nothing of where they come from.
+	meetsAnew bool
+
 	settled blockID // r9, and with audit rules r8, hold the outcome
 	broken  blockID // something that cannot be: deny
 
@@ -109,6 +112,7 @@ type body struct {
 	first      []int  // by tree: the lowest rule it leads to
 	reads      []read // where the network context is asked for
 	leaves     []blockID
+	ways       []int // by node: that lead to it; only with meetsAnew
 }
 
 // home is a register that holds a variable throughout.
@@ -134,6 +138,9 @@ func (f *function) body(g *compiler.Graph, c connection) blockID {
 	b.trees.cons = map[consKey]target{}
 	b.homes = b.chooseHomes()
 	b.first = firstRules(g)
+	if f.meetsAnew {
+		b.ways = waysTo(g)
+	}
 	entry := b.start()
 	b.setAhead()
 	return entry
@@ -164,6 +171,7 @@ func (b *body) start() blockID {
 func (b *body) chooseHomes() []home {
 	count := map[compiler.Var]int{}
 	calls := false
+	fromStart := b.target == Linux || b.readUpFront()
 	var vars []compiler.Var
 	for i := range b.graph.Nodes {
 		v := b.graph.Nodes[i].Var
@@ -174,7 +182,7 @@ func (b *body) chooseHomes() []home {
 		if v.Interface != nil {
 			continue
 		}
-		if b.target == Linux || b.readUpFront() || !b.connection.fromContext(v.Field) {
+		if fromStart || !b.connection.fromContext(v.Field) {
 			if count[v]++; count[v] == 2 {
 				vars = append(vars, v)
 			}
@@ -252,10 +260,17 @@ func (b *body) node(p point) blockID {
 		return b.readContext(p)
 	}
 	first := b.to(p, b.trees.lower(n))
-	if _, ok := b.home(n.Var); ok {
+	var loads asm.Instructions
+	if b.meetsAnew && b.ways[p.node] >= fewWays {
+		loads = b.loadHomes(asm.R2, asm.R9)
+	}
+	if _, ok := b.home(n.Var); !ok {
+		loads = append(loads, b.connection.load(n.Var, regValue)...)
+	}
+	if len(loads) == 0 {
 		return first
 	}
-	return b.straight(first, b.connection.load(n.Var, regValue)...)
+	return b.straight(first, loads...)
 }
 
 // to gives the block for where a comparison leads.

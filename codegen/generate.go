@@ -57,8 +57,8 @@ func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
 		}
 		name := attach.Section()[len("cgroup/"):]
 		if n := slots(code); n > MaxWindowsInstructions {
-			return nil, fmt.Errorf("policy `%s` is too large for target windows: %s needs %d instructions, the limit is %d [too-large]: use larger prefixes and ranges, fewer rules, or --no-counters",
-				d.Policy.Name, name, n, MaxWindowsInstructions)
+			return nil, fmt.Errorf("policy `%s` is %w for target windows: %s needs %d instructions, the limit is %d [too-large]: use larger prefixes and ranges, fewer rules, or --no-counters",
+				d.Policy.Name, ErrTooLarge, name, n, MaxWindowsInstructions)
 		}
 		code[0] = code[0].WithSymbol(name)
 		p.Functions = append(p.Functions, Function{Name: name, Section: attach.Section(), Instructions: code})

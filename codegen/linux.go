@@ -67,7 +67,7 @@ func generateStages(d, early *compiler.Diagram, opts *Options) (*Program, error)
 		return nil, err
 	}
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
-	decisions, err := decisions(d, early, opts)
+	decisions, walked, err := decisions(d, early, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,9 @@ func generateStages(d, early *compiler.Diagram, opts *Options) (*Program, error)
 		}
 		code, err := f.linuxStage(&stage, decisions)
 		if err != nil {
+			return nil, err
+		}
+		if err := walkAll(code, walked).fits(p.Policy, stage.name); err != nil {
 			return nil, err
 		}
 		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})

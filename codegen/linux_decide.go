@@ -58,10 +58,43 @@ func asksNetwork(g *compiler.Graph, c connection) bool {
 }
 
 // decision writes the function of one graph of a diagram, which is an early one or
-// the whole.
-func decision(d *compiler.Diagram, ipv6, early bool, opts *Options) (asm.Instructions, error) {
+// the whole, and gives what it takes the verifier. Where that would walk it many times
+// over, variables are loaded again where paths meet.
+func decision(d *compiler.Diagram, ipv6, early bool, opts *Options) (asm.Instructions, KernelWalk, error) {
+	code, err := decide(d, ipv6, early, false, opts)
+	if err != nil {
+		return nil, KernelWalk{}, err
+	}
+	most := tangled * len(code)
+	if walk := walkOf(code, most); walk.Steps < most {
+		return code, walk, nil
+	}
+	code, err = decide(d, ipv6, early, true, opts)
+	return code, walkOf(code, walkTo), err
+}
+
+// tangled is how often the verifier may come by an instruction on average.
+const tangled = 8
+
+// fewWays is how many ways may lead to a node that loads nothing again.
+const fewWays = 4
+
+// waysTo counts the ways that lead to each node.
+func waysTo(g *compiler.Graph) []int {
+	ways := make([]int, len(g.Nodes))
+	for i := range g.Nodes {
+		for _, k := range g.Nodes[i].Kids {
+			if k >= 0 {
+				ways[k]++
+			}
+		}
+	}
+	return ways
+}
+
+func decide(d *compiler.Diagram, ipv6, early, meetsAnew bool, opts *Options) (asm.Instructions, error) {
 	f := newFunction(d, ipv6, opts)
-	f.early = early
+	f.early, f.meetsAnew = early, meetsAnew
 	f.giveDecision()
 	g, c := &d.IPv4, judged.mapped()
 	if ipv6 {
@@ -136,19 +169,21 @@ func (f *function) describeNetwork(next blockID) blockID {
 	return f.branch(asm.JEq, asm.R0, 0, next, failed, f.askNetwork()...)
 }
 
-// decisions are the functions of the graphs of the early stages and the others.
-func decisions(whole, early *compiler.Diagram, opts *Options) ([]asm.Instructions, error) {
-	var all []asm.Instructions
+// decisions are the functions of the graphs of the early stages and the others, and
+// what each takes the verifier.
+func decisions(whole, early *compiler.Diagram, opts *Options) (all []asm.Instructions, walked map[string]KernelWalk, err error) {
+	walked = map[string]KernelWalk{}
 	for _, d := range []*compiler.Diagram{early, whole} {
 		for _, ipv6 := range []bool{false, true} {
-			code, err := decision(d, ipv6, d == early, opts)
+			code, walk, err := decision(d, ipv6, d == early, opts)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			all = append(all, code)
+			walked[code[0].Symbol()] = walk
 		}
 	}
-	return all, nil
+	return all, walked, nil
 }
 
 // testsInterfaces reports whether the graph compares with an interface that the

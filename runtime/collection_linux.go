@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/hopgate/hopgate/codegen"
 )
 
 // newCollection loads maps, and then programs side by side: the kernel's verifier
@@ -53,8 +55,8 @@ func loadOne(name string, spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions
 	case err == nil:
 		return one, nil
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.EFAULT): // a million steps; 8192 branches at once
-		return nil, fmt.Errorf("the policy is too large for its verifier: %s has %d instructions, and on all their paths together it takes a million steps at most [too-large]: "+
-			"use rules that overlap less, larger prefixes and ranges, or --no-counters", name, len(spec.Programs[name].Instructions))
+		return nil, fmt.Errorf("the policy is %w for its verifier: %s has %d instructions, and on all their paths together it takes a million steps at most [too-large]: "+
+			"use rules that overlap less, larger prefixes and ranges, or --no-counters", codegen.ErrTooLarge, name, len(spec.Programs[name].Instructions))
 	}
 	opts.Programs.LogDisabled = false
 	return ebpf.NewCollectionWithOptions(spec, opts)

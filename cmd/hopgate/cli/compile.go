@@ -69,6 +69,9 @@ or for Graphviz; it needs no --bind.`,
 		if *verbose {
 			c.describe(diagram, program)
 		}
+		if program.Target == codegen.Linux {
+			c.warnOfWalk(program)
+		}
 		if err := c.trust(policy, program, proof.value, took, *verbose); err != nil {
 			return err
 		}
@@ -121,7 +124,21 @@ func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) 
 	for _, s := range diagram.Policy.Sets {
 		fmt.Fprintf(c.err, "set %s: %d ranges, looked up in tables of %d KB\n", s.Name, len(s.Ranges), (program.SetBytes(s)+1023)/1024)
 	}
-	for _, f := range program.Describe().Functions {
-		fmt.Fprintf(c.err, "%s: %d instructions\n", f.Section, f.Instructions)
+	for i, f := range program.Describe().Functions {
+		fmt.Fprintf(c.err, "%s: %d instructions", f.Section, f.Instructions)
+		if program.Target == codegen.Linux {
+			fmt.Fprintf(c.err, "; the kernel's verifier walks about %d of %d", program.Functions[i].KernelWalk().Steps, codegen.MaxKernelSteps)
+		}
+		fmt.Fprintln(c.err)
+	}
+}
+
+// warnOfWalk says where the kernel's verifier may refuse what it is thought to take.
+func (c *console) warnOfWalk(program *codegen.Program) {
+	for i := range program.Functions {
+		f := &program.Functions[i]
+		if steps := f.KernelWalk().Steps; 2*steps > codegen.MaxKernelSteps {
+			fmt.Fprintf(c.err, "hopgate: %s may be too large for the kernel's verifier, which walks about %d instructions of it; its limit is %d\n", f.Name, steps, codegen.MaxKernelSteps)
+		}
 	}
 }

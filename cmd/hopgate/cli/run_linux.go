@@ -169,14 +169,13 @@ func (e *enforcement) enforce(policy *compiler.Policy, cgroup string) error {
 	})
 	switch {
 	case err != nil:
-		return err
 	case e.hook != nil:
 		err = e.hook.Update(program)
 	default:
 		e.hook, err = runtime.AttachKernel(program, e.options(cgroup))
 	}
-	tooMuch := new(ebpf.VerifierError)
-	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !errors.As(err, &tooMuch) {
+	refused := new(ebpf.VerifierError)
+	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !errors.Is(err, codegen.ErrTooLarge) && !errors.As(err, &refused) {
 		return err
 	}
 	if e.enforceTable(policy, cgroup) != nil {

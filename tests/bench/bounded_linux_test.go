@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -116,7 +117,11 @@ func isBounded(t *testing.T, policy *compiler.Policy, most int) {
 		}
 		require.Equal(t, policy.Eval(&r), diagram.Decide(&r), "%+v", r)
 	}
+	require.Less(t, diagram.IPv4.Plan.Tests(), most*len(policy.Rules))
 	program, err := codegen.Generate(diagram, &codegen.Options{Target: codegen.Linux})
+	if errors.Is(err, codegen.ErrTooLarge) {
+		return // a linear size may still be too much
+	}
 	require.NoError(t, err)
 	for _, f := range program.Functions {
 		require.Less(t, len(f.Instructions), 1500+most*len(policy.Rules), "%s, %s", f.Name, diagram.IPv4.Plan)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/codegen/proof"
 	"github.com/hopgate/hopgate/compiler"
@@ -56,6 +58,24 @@ func BenchmarkCheckLinux(b *testing.B) {
 					if err != nil || r.Status != proof.Proved || r.Late > 0 {
 						b.Fatal(r, err)
 					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkForests proves the rule sets of docs/verification.md.
+func BenchmarkForests(b *testing.B) {
+	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
+		p, err := classbench.Set(name)
+		require.NoError(b, err)
+		for _, counters := range []bool{true, false} {
+			o := object(b, p, counters)
+			b.Run(fmt.Sprintf("%s/counters-%t", name, counters), func(b *testing.B) {
+				for b.Loop() {
+					r, err := proof.Check(p, o, 0)
+					require.NoError(b, err)
+					require.Equal(b, proof.Proved, r.Status, r)
 				}
 			})
 		}

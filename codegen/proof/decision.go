@@ -14,10 +14,11 @@ import (
 
 // decision is such a function.
 type decision struct {
-	name  string
-	ipv6  bool
-	early bool // is not shown the device and the local end, and may leave the decision to a later stage
-	split bool // every stage has another one for IPv4-mapped addresses
+	name    string
+	ipv6    bool
+	early   bool // is not shown the device and the local end, and may leave the decision to a later stage
+	split   bool // every stage has another one for IPv4-mapped addresses
+	network bool // is shown the network context
 }
 
 const (
@@ -60,6 +61,10 @@ func (d *decision) view() *view {
 	}
 	for i := range 8 {
 		w.context[codegen.FlowNetwork+i] = flowNetwork + symbol(i)
+	}
+	if !d.network {
+		w.context = w.context[:codegen.FlowContext]
+		return w
 	}
 	copy(w.context[codegen.FlowContext:], w.network[:])
 	return w

@@ -65,3 +65,65 @@ func TestMoreThanThePolicy(t *testing.T) {
 		})
 	}
 }
+
+// What an object for Linux does around its decisions is what hopgate's do: no program
+// stands behind another's name, no member of the kernel's structures behind another's, and no
+// decision reads a network context that it is not given.
+func TestMoreThanThePolicyOnLinux(t *testing.T) {
+	p := check(t, "policy corp { default allow\n rule bad: deny if remote_port == 80 }")
+	d, err := compiler.Compile(p, nil)
+	require.NoError(t, err)
+	renamed := func(from, to string) func([]byte) []byte {
+		return func(object []byte) []byte { return bytes.ReplaceAll(object, []byte(from), []byte(to)) }
+	}
+	for name, c := range map[string]struct {
+		change func(*codegen.Program)
+		damage func([]byte) []byte
+		want   string
+	}{
+		"nothing": {},
+		"two sections of one name": {func(program *codegen.Program) {
+			program.Functions = append([]codegen.Function{{Name: "beside", Section: "cgroup/connect4x", Instructions: asm.Instructions{
+				asm.Mov.Imm(asm.R0, 1).WithSymbol("beside"), asm.Return(),
+			}}}, program.Functions...)
+		}, renamed("connect4x\x00", "connect4\x00\x00"), "section cgroup/connect4: there are two of that name"},
+		"another member": {nil, renamed("\x00sk_protocol\x00", "\x00sk_priority\x00"), "structure `sock` is not what"},
+		"a network context that is not given": {func(program *codegen.Program) {
+			for i := range program.Functions {
+				code := program.Functions[i].Instructions
+				for k := range code {
+					if code[k].Symbol() != "hopgate_decide6" {
+						continue
+					}
+					// What stands in the place of these makes the decision a constant.
+					code[k+0] = asm.Mov.Reg(asm.R7, asm.R1).WithMetadata(code[k].Metadata)
+					code[k+1] = asm.LoadMem(asm.R0, asm.R7, codegen.FlowContext, asm.Word).WithMetadata(code[k+1].Metadata)
+					code[k+2] = asm.Return().WithMetadata(code[k+2].Metadata)
+				}
+			}
+		}, nil, "reads outside of the context"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			program, err := codegen.Generate(d, &codegen.Options{Target: codegen.Linux})
+			require.NoError(t, err)
+			if c.change != nil {
+				c.change(program)
+			}
+			var object bytes.Buffer
+			require.NoError(t, program.WriteELF(&object))
+			data := object.Bytes()
+			if c.damage != nil {
+				data = c.damage(data)
+				require.NotEqual(t, object.Bytes(), data)
+			}
+			found, err := proof.Check(p, data, 0)
+			require.NoError(t, err)
+			if c.want == "" {
+				require.Equal(t, proof.Proved, found.Status, found)
+				return
+			}
+			require.Equal(t, proof.Refuted, found.Status, found)
+			require.Contains(t, found.Reason, c.want)
+		})
+	}
+}

@@ -35,6 +35,7 @@ type linuxObject struct {
 	stages    map[string]*stretch // by section
 	functions map[string]*stretch // that they call, by name, but for the decisions
 	decisions []*function
+	layouts   map[string][]string // of structures, by name, as the object describes them
 }
 
 // readLinux reads the code of an object for Linux.
@@ -52,6 +53,9 @@ func readLinux(data []byte) (*linuxObject, error) {
 		if s.Flags&elf.SHF_EXECINSTR == 0 || s.Name == localSection || s.Size == 0 {
 			continue
 		}
+		if o.stages[s.Name] != nil {
+			return nil, fmt.Errorf("section %s: there are two of that name", s.Name)
+		}
 		if o.stages[s.Name], err = readStretch(file, i, symbols, 0, s.Size); err != nil {
 			return nil, fmt.Errorf("section %s: %w", s.Name, err)
 		}
@@ -68,11 +72,15 @@ func readLinux(data []byte) (*linuxObject, error) {
 		} else {
 			f := &function{decision: &decision{name: s.Name, early: strings.HasPrefix(s.Name, earlyPrefix), ipv6: strings.HasSuffix(s.Name, "6")}}
 			f.code, err = readCode(file, int(s.Section), symbols, s.Value, s.Size)
+			f.decision.network = asksNetwork(f)
 			o.decisions = append(o.decisions, f)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("function %s: %w", s.Name, err)
 		}
+	}
+	if o.layouts, err = readLayouts(data); err != nil {
+		return nil, err
 	}
 	for _, f := range o.decisions {
 		d := f.decision
@@ -109,7 +117,8 @@ func readStretch(file *elf.File, index int, symbols []elf.Symbol, from, size uin
 	return s, nil
 }
 
-// asksNetwork reports whether a decision loads something of the network context.
+// asksNetwork reports whether a decision loads something of the network context in the way
+// that hopgate's do. One that does it otherwise is not shown it.
 func asksNetwork(f *function) bool {
 	const flow = 6 // its register
 	return slices.ContainsFunc(f.code, func(in instruction) bool {
@@ -130,7 +139,7 @@ func (c *checker) compareStages(o *linuxObject) error {
 	}
 	for _, f := range o.decisions {
 		switch d := f.decision; {
-		case d.early || !asksNetwork(f):
+		case d.early || !d.network:
 		case d.ipv6:
 			calls.Network6 = true
 			calls.Network4 = calls.Network4 || calls.Alike
@@ -159,7 +168,7 @@ func (c *checker) compareStages(o *linuxObject) error {
 	if program, err = codegen.ReadObject("stages", object.Bytes()); err != nil {
 		return err
 	}
-	return cmp.Or(sameKernelReferences(c.program, program), c.sameMaps(program))
+	return cmp.Or(sameKernelReferences(c.program, program), sameStructures(o.layouts, want.layouts), c.sameMaps(program))
 }
 
 func sameStretches(got, want map[string]*stretch) error {
@@ -198,6 +207,48 @@ func sameKernelReferences(got, want *codegen.Program) error {
 	}
 	if !maps.Equal(list(got), list(want)) {
 		return &errWrong{reason: "the program reads other structures of the kernel than hopgate's do"}
+	}
+	return nil
+}
+
+// readLayouts lists the members of the structures that an object describes.
+func readLayouts(data []byte) (map[string][]string, error) {
+	spec, err := btf.LoadSpecFromReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	layouts := map[string][]string{}
+	for t, err := range spec.All() {
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := t.(*btf.Struct); ok {
+			layouts[s.Name] = append(layouts[s.Name], layout(s))
+		}
+	}
+	for _, list := range layouts {
+		slices.Sort(list)
+	}
+	return layouts, nil
+}
+
+// layout is what a structure's members are: a reference tells which of them it means by
+// their number here, and loaders look for that name in the kernel's structure. A structure
+// within it has a name and a layout of its own.
+func layout(s *btf.Struct) string {
+	text := fmt.Sprintf("%d {", s.Size)
+	for _, m := range s.Members {
+		text += fmt.Sprintf(" %d:%d %s %s;", m.Offset, m.BitfieldSize, m.Name, m.Type)
+	}
+	return text + " }"
+}
+
+// sameStructures compares the structures that both objects describe.
+func sameStructures(got, want map[string][]string) error {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if !slices.Equal(got[name], want[name]) {
+			return &errWrong{reason: fmt.Sprintf("structure `%s` is not what this hopgate takes it for", name)}
+		}
 	}
 	return nil
 }

@@ -234,6 +234,8 @@ func (p *parser) unknownStatement() bool {
 		d.Hint = "`import` stands before the policy"
 	case p.at("policy"):
 		d.Hint = "a file holds one policy"
+	case p.at("log"):
+		d.Hint = "only rules log: end with one that always matches, as `rule rest: deny log`"
 	case strings.HasPrefix(p.tok.text, "//"):
 		d.Hint = "comments begin with `#`"
 	case p.keywordHint() != "":

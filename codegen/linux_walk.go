@@ -181,6 +181,10 @@ func (w *walker) path(s walkState) {
 			}
 			s.at++
 		case asm.Ja:
+			if w.target[s.at] <= s.at { // a lookup's loop, which the verifier goes round a time or two
+				w.end(s.parent)
+				return
+			}
 			s.at = w.target[s.at]
 		default:
 			w.branch(&s, ins)

@@ -68,6 +68,10 @@ func (s *walkState) compute(ins *asm.Instruction) bounds {
 // branch goes on one way, and puts off the other if that can be gone too.
 func (w *walker) branch(s *walkState, ins *asm.Instruction) {
 	yes, no, both := s.sides(ins)
+	if w.target[s.at] <= s.at {
+		s.at++
+		return
+	}
 	if !both {
 		s.depend(ins.Dst)
 		if ins.OpCode.Source() == asm.RegSource {

@@ -50,50 +50,16 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 		f.tests = true
 		return f, true, err
 	}
-	if n, known := left.constant(); known {
-		*slot = at + 1
-		if holds(op, n, y, wide) {
-			*slot = target
-		}
-		return found{}, false, nil
-	}
-	if left.kind == status { // less than 0
-		if y != 0 || (op != jumpEqual && op != jumpNotEqual && op != jumpSignedLess && op != jumpSignedGreaterEqual) {
-			return found{}, false, x.strange("compares the helper's result in a way that is not understood")
-		}
-		*slot = at + 1
-		if holds(op, math.MaxUint64, y, wide) {
-			*slot = target
-		}
-		return found{}, false, nil
-	}
-	if left.kind == toContext && y == 0 && wide && (op == jumpEqual || op == jumpNotEqual) { // it is never null
-		*slot = at + 1
-		if op == jumpNotEqual {
-			*slot = target
-		}
-		return found{}, false, nil
-	}
-	if left.isMember() && holds(op, 0, y, wide) == holds(op, 1, y, wide) {
-		others := target
-		*slot = at + 1
-		if holds(op, 0, y, wide) {
-			*slot, others = target, at+1
-		}
-		if holds(op, 0, y, wide) != holds(op, noSet, y, wide) {
-			err = x.withoutSet(others, s, &left)
-		}
+	slots := [2]int{target, at + 1}
+	if to, ok, err := x.decided(s, &left, op, y, wide, slots); ok || err != nil {
+		*slot = to
 		return found{}, false, err
-	}
-	if left.isMember() && left.offset == unasked {
-		return found{}, false, x.wrong("takes the answer of a lookup before it is known to be one")
 	}
 	states := [2]*state{s, nil}
 	n, err := x.test(&left, op, y, wide)
 	if err != nil {
 		return found{}, false, err
 	}
-	slots := [2]int{target, at + 1}
 	other := *s
 	states[1] = &other
 	if left.kind == toMaybe {
@@ -112,6 +78,40 @@ func (x *explorer) jump(read *footprint, slot *int, s *state) (f found, done boo
 		f.network = true
 	}
 	return f, true, err
+}
+
+// decided gives the slot that a comparison leads to where its outcome is known.
+func (x *explorer) decided(s *state, left *value, op uint8, y uint64, wide bool, slots [2]int) (to int, ok bool, err error) {
+	var jumps bool
+	n, known := left.constant()
+	equality := op == jumpEqual || op == jumpNotEqual
+	switch {
+	case known:
+		jumps = holds(op, n, y, wide)
+	case left.kind == status: // less than 0
+		if y != 0 || !equality && op != jumpSignedLess && op != jumpSignedGreaterEqual {
+			return 0, false, x.strange("compares the helper's result in a way that is not understood")
+		}
+		jumps = holds(op, math.MaxUint64, y, wide)
+	case left.kind == toContext && y == 0 && wide && equality: // it is never null
+		jumps = op == jumpNotEqual
+	case left.isMember() && holds(op, 0, y, wide) == holds(op, 1, y, wide):
+		if jumps = holds(op, 0, y, wide); jumps != holds(op, noSet, y, wide) {
+			others := slots[0]
+			if jumps {
+				others = slots[1]
+			}
+			err = x.withoutSet(others, s, left)
+		}
+	case left.isMember() && left.offset == unasked:
+		return 0, false, x.wrong("takes the answer of a lookup before it is known to be one")
+	default:
+		return 0, false, nil
+	}
+	if jumps {
+		return slots[0], true, err
+	}
+	return slots[1], true, err
 }
 
 func isConstant(v *value) bool {

@@ -27,7 +27,7 @@ func (f *forest) coverCut(list []left, room int) (v int32, cut uint64, ok bool) 
 	best := 4 * len(list)
 	for u := range int32(len(f.vars)) {
 		in := f.region[u]
-		bounds := f.starts(list, u)[1:]
+		bounds := f.starts(list, u, nil)[1:]
 		step := 1 + len(bounds)/coverTries
 		for i := step / 2; i < len(bounds); i += step {
 			below := f.first(list, u, [2]uint64{in[0], bounds[i] - 1}, best/3)

@@ -18,6 +18,7 @@ type forest struct {
 	undecided ref
 	out       *store
 	region    [][2]uint64 // by variable: the part of the space a tree is looking at
+	last      elimination // its memory is used again
 }
 
 // left is a box that meets the region, with the variables, as a bit set, of the
@@ -232,7 +233,14 @@ const (
 
 // meet says how sorted ranges lie to an interval.
 func meet(ranges [][2]uint64, in [2]uint64) relation {
-	i, _ := slices.BinarySearchFunc(ranges, in[0], func(r [2]uint64, v uint64) int { return cmp.Compare(r[1], v) })
+	i := 0
+	if len(ranges) > 8 {
+		i, _ = slices.BinarySearchFunc(ranges, in[0], func(r [2]uint64, v uint64) int { return cmp.Compare(r[1], v) })
+	} else {
+		for i < len(ranges) && ranges[i][1] < in[0] {
+			i++
+		}
+	}
 	switch {
 	case i == len(ranges) || ranges[i][0] > in[1]:
 		return outside
@@ -326,7 +334,8 @@ func (e edges) cut(region [2]uint64) (uint64, bool) {
 // step the one that leaves the least. It gives false when that takes more than
 // limit kids.
 func (f *forest) exact(list []left, none ref, limit int) (ref, bool) {
-	e := &elimination{forest: f, none: none, left: limit, memo: map[uint64][]eliminated{}}
+	e := &f.last
+	e.forest, e.none, e.left, e.memo = f, none, limit, e.memo[:0]
 	r := e.build(list)
 	return r, e.left >= 0
 }
@@ -335,10 +344,13 @@ type elimination struct {
 	*forest
 	none ref
 	left int // kids there may still be
-	memo map[uint64][]eliminated
+	memo []eliminated
+	// Reused by choose.
+	best, next []uint64
 }
 
 type eliminated struct {
+	hash   uint64
 	list   []left
 	result ref
 }
@@ -351,8 +363,8 @@ func (e *elimination) build(list []left) ref {
 	for _, l := range list {
 		h = mix(h ^ uint64(l.box)<<32 ^ l.sides)
 	}
-	for _, m := range e.memo[h] {
-		if slices.Equal(m.list, list) {
+	for _, m := range e.memo {
+		if m.hash == h && slices.Equal(m.list, list) {
 			return m.result
 		}
 	}
@@ -368,7 +380,7 @@ func (e *elimination) build(list []left) ref {
 	}
 	starts[0] = 0
 	r := e.out.mk(v, starts, kids)
-	e.memo[h] = append(e.memo[h], eliminated{list, r})
+	e.memo = append(e.memo, eliminated{h, list, r})
 	return r
 }
 
@@ -380,10 +392,10 @@ func (e *elimination) choose(list []left) (int32, []uint64) {
 		all |= l.sides
 	}
 	best, bestVar := 0, int32(-1)
-	var bestStarts []uint64
 	for ; all != 0; all &= all - 1 {
 		v := int32(bits.TrailingZeros64(all))
-		starts := e.starts(list, v)
+		e.next = e.starts(list, v, e.next[:0])
+		starts := e.next
 		cost := 0
 		for i, start := range starts {
 			last := e.region[v][1]
@@ -398,16 +410,18 @@ func (e *elimination) choose(list []left) (int32, []uint64) {
 		}
 		cost = 4*cost + len(starts)
 		if bestVar < 0 || cost < best {
-			best, bestVar, bestStarts = cost, v, starts
+			best, bestVar = cost, v
+			e.best, e.next = e.next, e.best
 		}
 	}
-	return bestVar, bestStarts
+	return bestVar, slices.Clone(e.best)
 }
 
-// starts lists where the boxes' ranges of a variable begin and end in the region.
-func (f *forest) starts(list []left, v int32) []uint64 {
+// starts lists where the boxes' ranges of a variable begin and end in the region. It
+// appends to a slice that it is given.
+func (f *forest) starts(list []left, v int32, starts []uint64) []uint64 {
 	in := f.region[v]
-	starts := []uint64{in[0]}
+	starts = append(starts, in[0])
 	for _, l := range list {
 		if l.sides>>v&1 == 0 {
 			continue
@@ -427,7 +441,7 @@ func (f *forest) starts(list []left, v int32) []uint64 {
 
 // within keeps the boxes that hold in an interval of v between their bounds.
 func (e *elimination) within(list []left, v int32, in [2]uint64) []left {
-	var kept []left
+	kept := make([]left, 0, len(list))
 	for _, l := range list {
 		if l.sides>>v&1 != 0 {
 			if meet(e.boxes[l.box].side(v), in) == outside {

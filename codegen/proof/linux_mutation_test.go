@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -155,13 +156,15 @@ func localFunctions(p *codegen.Program, prefix string) []asm.Instructions {
 	return list
 }
 
+var linuxMutants = flag.Int("linux-mutants", 4000, "how many mutants of programs for Linux are made")
+
 // TestLinuxMutants changes one instruction at a time in the decisions of programs for
 // Linux, and around them. What is around them is compared, so that every change of it is
 // refused. Of the mutants of decisions that answer in another way none may be proved to
 // be as good as the original, and nearly all must be shown to be wrong. One that only
 // leaves open what an early stage could deny is right, and counted as such.
 func TestLinuxMutants(t *testing.T) {
-	mutants := 10000
+	mutants := *linuxMutants
 	if testing.Short() {
 		mutants = 1000
 	}

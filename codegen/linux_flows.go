@@ -39,8 +39,9 @@ func (f *function) noteFlow(first, known blockID) blockID {
 
 // flowHash leaves a number in r1 that depends on the flow and the seed of the state in
 // r0, and is not 0. It adds up products of two words of the flow each, after a secret has
-// been added to both, as NH does (Black et al., UMAC, 1999): whoever does not know the
-// secrets can name no two flows that have it in common but by a chance of some 2^-32.
+// been added to both, as NH does (Black et al., UMAC, 1999). The secrets are multiples of
+// one, so that NH's bound is not known to hold, but without the seed no two flows that
+// have the number in common can be named.
 func flowHash() asm.Instructions {
 	const sum, low, high, secret, key, factor = asm.R1, asm.R2, asm.R3, asm.R4, asm.R5, asm.R0
 	code := asm.Instructions{

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 
@@ -28,3 +29,18 @@ func lockPins(dir string) (unlock func(), err error) {
 const arrayType = ebpf.Array
 
 func removePin(path string) error { return os.Remove(path) }
+
+// nextPin ends the path of a map that is about to take another's place.
+const nextPin = "_next"
+
+// replacePin pins a map in the place of the one at a path, in one step: who is killed
+// meanwhile leaves one of them.
+func replacePin(m *ebpf.Map, path string) error {
+	if err := removePin(path + nextPin); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := m.Pin(path + nextPin); err != nil {
+		return err
+	}
+	return os.Rename(path+nextPin, path)
+}

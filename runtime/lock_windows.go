@@ -1,7 +1,9 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	goruntime "runtime"
 	"strings"
 
@@ -49,4 +51,13 @@ func removePin(path string) error {
 	}
 	defer m.Close()
 	return m.Unpin()
+}
+
+// replacePin pins a map in the place of the one at a path. eBPF for Windows cannot do so
+// in one step.
+func replacePin(m *ebpf.Map, path string) error {
+	if err := removePin(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return m.Pin(path)
 }

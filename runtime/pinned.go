@@ -111,16 +111,16 @@ func (p *pinnedProgram) pinIn(dir string) error {
 
 // pinAt puts a map in the place of the one at a path; nil is none.
 func pinAt(path string, m *ebpf.Map) error {
-	if err := removePin(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: unpinning map %s: %w", ErrKernel, path, err)
-	}
 	if m == nil {
+		if err := removePin(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: unpinning map %s: %w", ErrKernel, path, err)
+		}
 		return nil // the policy has no such map
 	}
 	copied, err := m.Clone() // a map knows one place where it is pinned
 	if err == nil {
 		defer copied.Close()
-		err = copied.Pin(path)
+		err = replacePin(copied, path)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: pinning map %s: %w", ErrKernel, path, err)

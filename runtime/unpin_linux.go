@@ -18,8 +18,10 @@ func Unpin(dir string) error {
 	}
 	var problems []error
 	for _, name := range slices.Concat(stageOrder, []string{programMap, codegen.CountersMap, codegen.StateMap, codegen.TableMap, codegen.SetsMap, codegen.SocketsMap, codegen.PeersMap, codegen.DevicesMap}) {
-		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			problems = append(problems, err)
+		for _, path := range []string{filepath.Join(dir, name), filepath.Join(dir, name) + nextPin} {
+			if err := removePin(path); !errors.Is(err, fs.ErrNotExist) {
+				problems = append(problems, err)
+			}
 		}
 	}
 	return errors.Join(append(problems, os.Remove(dir))...)

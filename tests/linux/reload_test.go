@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -198,6 +199,27 @@ func TestPinnedCountersAfterReload(t *testing.T) {
 	require.EqualValues(t, 3, counts(t, k)["one"])
 	require.NoError(t, k.Close())
 	require.NoError(t, runtime.Unpin(dir))
+}
+
+// Whoever is killed while a map takes another's place leaves the new one beside it.
+func TestInterruptedPin(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "interrupted")
+	leave := func() {
+		m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+		require.NoError(t, err)
+		defer m.Close()
+		require.NoError(t, m.Pin(filepath.Join(dir, "hopgate_program_next")))
+	}
+	k := attach(t, pinnedPolicy, runtime.KernelOptions{Pin: dir})
+	leave()
+	require.NoError(t, k.Update(compile(t, check(t, pinnedPolicy, nil), codegen.Options{})))
+	require.NoFileExists(t, filepath.Join(dir, "hopgate_program_next"))
+	_, err := runtime.PinnedStatus(dir)
+	require.NoError(t, err)
+	leave()
+	require.NoError(t, k.Close())
+	require.NoError(t, runtime.Unpin(dir))
+	require.NoDirExists(t, dir)
 }
 
 // childT fails a child process.

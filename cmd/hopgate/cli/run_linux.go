@@ -178,8 +178,8 @@ func (e *enforcement) enforce(policy *compiler.Policy, cgroup string) error {
 	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !errors.Is(err, codegen.ErrTooLarge) && !errors.As(err, &refused) {
 		return err
 	}
-	if e.enforceTable(policy, cgroup) != nil {
-		return err
+	if as := e.enforceTable(policy, cgroup); as != nil {
+		return fmt.Errorf("%w\nnor can it be a table: %w", err, as)
 	}
 	e.table = true
 	fmt.Fprintln(e.err, "hopgate: the kernel's verifier refuses the policy in form code; it is a table from now on")

@@ -65,7 +65,7 @@ func (w KernelWalk) fits(policy, stage string) error {
 	return nil
 }
 
-const helpsKernel = "use rules that overlap less, larger prefixes and ranges, or --no-counters"
+const helpsKernel = "use rules that overlap less, and larger prefixes and ranges"
 
 // ErrTooLarge says that a target cannot take a policy.
 var ErrTooLarge = errors.New("too large")

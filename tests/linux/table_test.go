@@ -184,13 +184,13 @@ func TestPinnedTables(t *testing.T) {
 	require.Equal(t, "two", about.Policy)
 	require.Equal(t, []uint64{1, 1, 0}, counters)
 
-	require.NoError(t, k.ChangeSet("live", compiler.ReplaceSet, []string{"10.0.0.0/8"}))
+	require.NoError(t, k.ChangeSet("live", compiler.ReplaceSet, []string{"100.64.0.0/10"}))
 	require.False(t, deniesDatagram(t, k, lo, "203.0.113.1:1"))
 	require.NoError(t, k.Close())
 
 	// The next process takes over what the one before has left.
 	k = attachTable(t, policy("three"), runtime.KernelOptions{Pin: pin})
-	require.True(t, deniesDatagram(t, k, lo, "10.1.2.3:1"))
+	require.True(t, deniesDatagram(t, k, lo, "100.64.2.3:1"))
 	require.False(t, deniesDatagram(t, k, lo, "203.0.113.1:1"))
 	require.EqualValues(t, 4, counts(t, k)["live"])
 	require.NoError(t, k.Close())

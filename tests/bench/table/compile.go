@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -59,6 +60,10 @@ func growth() error {
 		var first float64
 		for _, n := range sizes {
 			c, err := policy(n)
+			if errors.Is(err, codegen.ErrTooLarge) {
+				cells = append(cells, "too large")
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}

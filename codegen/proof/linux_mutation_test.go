@@ -164,20 +164,8 @@ var linuxMutants = flag.Int("linux-mutants", 4000, "how many mutants of programs
 // be as good as the original, and nearly all must be shown to be wrong. One that only
 // leaves open what an early stage could deny is right, and counted as such.
 func TestLinuxMutants(t *testing.T) {
-	mutants := *linuxMutants
-	if testing.Short() {
-		mutants = 1000
-	}
-	const policies = 40
 	var total tally
-	t.Run("policies", func(t *testing.T) {
-		for seed := range uint64(policies) {
-			t.Run(fmt.Sprint(seed), func(t *testing.T) {
-				t.Parallel()
-				mutateLinux(t, seed, mutants/policies, &total)
-			})
-		}
-	})
+	total.ofPolicies(t, *linuxMutants, mutateLinux)
 	t.Logf("%d mutants, of which %d behave in another way %v; refused %d; survivors %d; proved equal %d",
 		total.mutants, total.changed, total.kinds, total.proof, total.changed-total.proof, total.equal)
 	require.GreaterOrEqual(t, float64(total.proof), 0.99*float64(total.changed))
@@ -212,22 +200,11 @@ func mutateLinux(t *testing.T, seed uint64, mutants int, total *tally) {
 		refused := err != nil || r.Status == proof.Refuted || r.Status == proof.Refused
 		changed := i%4 == 0 || b.differs(t, m, false)
 		noticed := refused || r.Late != before.Late
-		total.Lock()
-		total.mutants++
-		if !refused && r.Status == proof.Proved {
-			total.equal++
+		by := ""
+		if noticed {
+			by = "proof"
 		}
-		if changed {
-			total.changed++
-			if total.kinds == nil {
-				total.kinds = map[string]int{}
-			}
-			total.kinds[what]++
-			if noticed {
-				total.proof++
-			}
-		}
-		total.Unlock()
+		total.note(what, by, changed, !refused && r.Status == proof.Proved)
 		if changed && !noticed {
 			t.Logf("survives, %s: %s", what, r)
 		}

@@ -193,20 +193,8 @@ func (b *behaviour) difference(t testing.TB, original, mutant []byte) string {
 // goes by, and nearly all must be refused by the verifier or shown to be wrong, which
 // is what it goes by otherwise.
 func TestMutants(t *testing.T) {
-	mutants := 10000
-	if testing.Short() {
-		mutants = 1000
-	}
-	const policies = 40
 	var total tally
-	t.Run("policies", func(t *testing.T) {
-		for seed := range uint64(policies) {
-			t.Run(fmt.Sprint(seed), func(t *testing.T) {
-				t.Parallel()
-				mutate(t, seed, mutants/policies, &total)
-			})
-		}
-	})
+	total.ofPolicies(t, 10000, mutate)
 	t.Logf("%d mutants, of which %d behave in another way %v; refused by the verifier %d, by the proof %d; survivors %d; proved equal %d",
 		total.mutants, total.changed, total.kinds, total.verifier, total.proof, total.changed-total.verifier-total.proof, total.equal)
 	require.GreaterOrEqual(t, float64(total.verifier+total.proof), 0.99*float64(total.changed))
@@ -216,6 +204,46 @@ type tally struct {
 	sync.Mutex
 	mutants, changed, verifier, proof, equal int
 	kinds                                    map[string]int // of changes, to mutants that behave in another way
+}
+
+// note counts a mutant, by what refused it if anything did.
+func (total *tally) note(what, refusedBy string, changed, equal bool) {
+	total.Lock()
+	defer total.Unlock()
+	total.mutants++
+	if equal {
+		total.equal++
+	}
+	if !changed {
+		return
+	}
+	total.changed++
+	if total.kinds == nil {
+		total.kinds = map[string]int{}
+	}
+	total.kinds[what]++
+	switch refusedBy {
+	case "verifier":
+		total.verifier++
+	case "proof":
+		total.proof++
+	}
+}
+
+// ofPolicies makes the mutants of forty policies.
+func (total *tally) ofPolicies(t *testing.T, mutants int, mutate func(t *testing.T, seed uint64, mutants int, total *tally)) {
+	const policies = 40
+	if testing.Short() {
+		mutants = 1000
+	}
+	t.Run("policies", func(t *testing.T) {
+		for seed := range uint64(policies) {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				mutate(t, seed, mutants/policies, total)
+			})
+		}
+	})
 }
 
 func mutate(t *testing.T, seed uint64, mutants int, total *tally) {
@@ -229,25 +257,7 @@ func mutate(t *testing.T, seed uint64, mutants int, total *tally) {
 		what := mutant(rng, m, at)
 		refusedBy, result := refuse(p, m)
 		changed := !bytes.Equal(m, original) && b.differs(t, m)
-		total.Lock()
-		total.mutants++
-		if result.Status == proof.Proved && refusedBy == "" {
-			total.equal++
-		}
-		if changed {
-			total.changed++
-			if total.kinds == nil {
-				total.kinds = map[string]int{}
-			}
-			total.kinds[what]++
-			switch refusedBy {
-			case "verifier":
-				total.verifier++
-			case "proof":
-				total.proof++
-			}
-		}
-		total.Unlock()
+		total.note(what, refusedBy, changed, result.Status == proof.Proved && refusedBy == "")
 		if changed && refusedBy == "" {
 			t.Logf("survives, %s: %s", what, result)
 			require.NotEqual(t, proof.Proved, result.Status, "proved, and yet it behaves in another way: %s", b.difference(t, original, m))

@@ -42,6 +42,12 @@ const maxSides = 64
 // beyond the first maxSides.
 func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
 	r := &g.policy.Rules[rule]
+	if sides, possible, ok := g.conds.plain(r.Cond); ok {
+		if !possible {
+			return nil, true
+		}
+		return []box{{rule: int32(rule), sides: sides}}, true
+	}
 	g.conds.limit = len(g.conds.kids) + 1000 + 8*bounds(r.Cond)
 	cond := g.conds.cond(r.Cond, g.policy.matchesUnknown(r.Verdict))
 	if g.conds.full {
@@ -81,6 +87,38 @@ func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
 	return boxes, ok
 }
 
+// plain gives the sides of the box that a condition is, if it takes no diagram to see
+// that: tests of several fields that are always known. Possible is false if no
+// connection meets it.
+func (b *conditions) plain(c Cond) (sides []side, possible, ok bool) {
+	parts, ok := c.(All)
+	if !ok {
+		parts = All{c}
+	}
+	sides = make([]side, 0, len(parts))
+	for _, part := range parts {
+		in, ok := part.(In)
+		if !ok || !in.Field.alwaysKnown() {
+			return nil, false, false
+		}
+		v, ranges, ok := b.raw(in.Field, in.Ranges)
+		if !ok {
+			return nil, false, false
+		}
+		level := b.levels[v]
+		at, tested := slices.BinarySearchFunc(sides, level, func(s side, v int32) int { return cmp.Compare(s.v, v) })
+		switch {
+		case tested:
+			return nil, false, false
+		case len(ranges) == 0:
+			return nil, false, true
+		case ranges[0] != [2]uint64{0, v.Last()}:
+			sides = slices.Insert(sides, at, side{level, ranges})
+		}
+	}
+	return sides, true, true
+}
+
 // intervalsTo lists the intervals of a node that lead to a kid.
 func intervalsTo(k ref, starts []uint64, kids []ref, last uint64) [][2]uint64 {
 	var in [][2]uint64
@@ -97,11 +135,14 @@ func intervalsTo(k ref, starts []uint64, kids []ref, last uint64) [][2]uint64 {
 	return in
 }
 
-// groups divides the boxes among trees by which of the two most telling variables
-// they leave wide: a box that is wide in a variable would stand on both sides of
-// nearly every cut of it. Only those count whose bit is in the mask; it gives these
-// variables, too.
-func (g *graphBuilder) groups(mask int) (groups [][]int32, by []Var) {
+// telling is a variable by which boxes may be divided among trees.
+type telling struct {
+	v    int32
+	wide []bool // by box
+}
+
+// mostTelling are the two variables with the most different bounds.
+func (g *graphBuilder) mostTelling() []telling {
 	cuts := make([][]uint64, len(g.vars))
 	for i := range g.boxes {
 		for _, s := range g.boxes[i].sides {
@@ -110,19 +151,33 @@ func (g *graphBuilder) groups(mask int) (groups [][]int32, by []Var) {
 			}
 		}
 	}
-	telling := make([]int, len(g.vars))
+	order := make([]int, len(g.vars))
 	for v := range cuts {
 		slices.Sort(cuts[v])
 		cuts[v] = slices.Compact(cuts[v])
-		telling[v] = v
+		order[v] = v
 	}
-	slices.SortStableFunc(telling, func(a, b int) int { return cmp.Compare(len(cuts[b]), len(cuts[a])) })
-	telling = telling[:min(len(telling), 2)]
-	byWide := make([][]int32, 1<<len(telling))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(len(cuts[b]), len(cuts[a])) })
+	var most []telling
+	for _, v := range order[:min(len(order), 2)] {
+		t := telling{int32(v), make([]bool, len(g.boxes))}
+		for i := range g.boxes {
+			t.wide[i] = isWide(g.boxes[i].side(t.v), cuts[v])
+		}
+		most = append(most, t)
+	}
+	return most
+}
+
+// groups divides the boxes among trees by which of the most telling variables they
+// leave wide: a box that is wide in a variable would stand on both sides of nearly
+// every cut of it. It gives these variables, too.
+func (g *graphBuilder) groups(most ...telling) (groups [][]int32, by []Var) {
+	byWide := make([][]int32, 1<<len(most))
 	for i := range g.boxes {
 		wide := 0
-		for bit, v := range telling {
-			if mask>>bit&1 != 0 && isWide(g.boxes[i].side(int32(v)), cuts[v]) {
+		for bit, t := range most {
+			if t.wide[i] {
 				wide |= 1 << bit
 			}
 		}
@@ -133,10 +188,8 @@ func (g *graphBuilder) groups(mask int) (groups [][]int32, by []Var) {
 		return [][]int32{nil}, nil
 	}
 	slices.SortFunc(groups, func(a, b []int32) int { return cmp.Compare(a[0], b[0]) })
-	for bit, v := range telling {
-		if mask>>bit&1 != 0 {
-			by = append(by, g.vars[v])
-		}
+	for _, t := range most {
+		by = append(by, g.vars[t.v])
 	}
 	return groups, by
 }

@@ -137,16 +137,18 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 // bestForest builds the forest of least cost of those that divide the boxes by both
 // of the most telling variables, by one, or not at all.
 func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
-	finest, by := g.groups(3)
+	most := g.mostTelling()
+	finest, by := g.groups(most...)
 	best, ok := g.forest(merge, finest, maxKids)
 	best.groups, best.by = len(best.roots), by
 	if !ok || len(finest) == 1 {
 		return best, ok
 	}
-	var others [3]trees
+	coarser := [][]telling{nil, most[:1], most[1:]}
+	others := make([]trees, len(coarser))
 	var builds sync.WaitGroup
-	for mask := range others {
-		groups, by := g.groups(mask)
+	for i := range coarser {
+		groups, by := g.groups(coarser[i]...)
 		if len(groups) == len(finest) {
 			continue
 		}
@@ -157,10 +159,10 @@ func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
 		builds.Go(func() {
 			if t, ok := g.forest(merge, groups, limit); ok {
 				t.groups, t.by = best.groups, by
-				if mask == 0 {
+				if i == 0 {
 					t.by = best.by
 				}
-				others[mask] = t
+				others[i] = t
 			}
 		})
 	}

@@ -62,7 +62,7 @@ func (b *conditions) balanced(parts []Cond, maybe bool, none ref, join func(x, y
 // maybe true, when the field is unknown.
 func (b *conditions) adjust(test ref, f Field, maybe bool) ref {
 	switch {
-	case len(f.NotAvailable()) == 0:
+	case f.alwaysKnown():
 		return test
 	case maybe:
 		return b.disjunction(test, b.unknown(f))
@@ -85,25 +85,34 @@ func (b *conditions) flag(v Var) ref {
 
 // in is the test of the field's raw value against ranges.
 func (b *conditions) in(f Field, ranges []Range) ref {
-	switch f {
-	case Family:
-		family := Number(4)
-		if b.ipv6 {
-			family = Number(6)
-		}
-		if contains(ranges, family) {
-			return isTrue
-		}
-		return isFalse
-	case RemoteAddress, LocalAddress:
-		if b.ipv6 {
-			return b.in6(f, ranges)
-		}
-		v := Var{Field: f, Part: Word32}
-		return b.ranges(b.levels[v], v.Last(), within(ranges, mapped, math.MaxUint32), isTrue, isFalse)
+	switch v, raw, ok := b.raw(f, ranges); {
+	case ok:
+		return b.ranges(b.levels[v], v.Last(), raw, isTrue, isFalse)
+	case f != Family:
+		return b.in6(f, ranges)
 	}
-	v := Var{Field: f}
-	return b.ranges(b.levels[v], v.Last(), within(ranges, f.Domain(), math.MaxUint64), isTrue, isFalse)
+	family := Number(4)
+	if b.ipv6 {
+		family = Number(6)
+	}
+	if contains(ranges, family) {
+		return isTrue
+	}
+	return isFalse
+}
+
+// raw gives the variable that a field is, and the ranges as its values. It gives false
+// for the family, which is none, and IPv6 addresses, which are two.
+func (b *conditions) raw(f Field, ranges []Range) (Var, [][2]uint64, bool) {
+	switch {
+	case f == Family:
+		return Var{}, nil, false
+	case f != RemoteAddress && f != LocalAddress:
+		return Var{Field: f}, within(ranges, f.Domain(), math.MaxUint64), true
+	case b.ipv6:
+		return Var{}, nil, false
+	}
+	return Var{Field: f, Part: Word32}, within(ranges, mapped, math.MaxUint32), true
 }
 
 // within gives the parts of the ranges inside an outer range whose values differ

@@ -133,6 +133,8 @@ func (f Field) NotAvailable() []Value {
 	return nil
 }
 
+func (f Field) alwaysKnown() bool { return len(f.NotAvailable()) == 0 }
+
 // Known reports whether v is a real value of the field, not a not-available one.
 func (f Field) Known(v Value) bool {
 	for _, n := range f.NotAvailable() {

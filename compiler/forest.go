@@ -18,7 +18,10 @@ type forest struct {
 	undecided ref
 	out       *store
 	region    [][2]uint64 // by variable: the part of the space a tree is looking at
+	lists     []left      // boxes of the parts that are yet to be split
 	last      elimination // its memory is used again
+
+	firsts, lasts []uint64 // of ends
 }
 
 // left is a box that meets the region, with the variables, as a bit set, of the
@@ -121,7 +124,7 @@ func (f *forest) split(list []left, none ref, room int) ref {
 		mid := len(list) / 2
 		return f.split(list[:mid], f.split(list[mid:], none, room/2), room/2)
 	}
-	whole := f.region[v]
+	whole, done := f.region[v], len(f.lists)
 	regions, lists := make([][2]uint64, len(starts)), make([][]left, len(starts))
 	all := 0
 	for i, start := range starts {
@@ -138,7 +141,7 @@ func (f *forest) split(list []left, none ref, room int) ref {
 		f.region[v] = regions[i]
 		kids[i] = f.split(lists[i], none, room*(len(lists[i])+1)/all)
 	}
-	f.region[v] = whole
+	f.region[v], f.lists = whole, f.lists[:done]
 	starts[0] = 0
 	return f.out.mk(v, starts, kids)
 }
@@ -150,7 +153,7 @@ func (f *forest) parts(list []left, v int32, cut uint64) []uint64 {
 	if e := f.unknownEdges(v); e.low || e.high {
 		return halves
 	}
-	firsts, lasts := f.ends(list, v, nil, nil)
+	firsts, lasts := f.ends(list, v)
 	wide := len(list) - len(firsts)
 	n := min(Row, len(list)/8, len(list)/(1+3*wide))
 	if n < 3 {
@@ -185,8 +188,9 @@ func (f *forest) parts(list []left, v int32, cut uint64) []uint64 {
 }
 
 // ends gives the first and the last values of the boxes that have a side in a
-// variable, within the region and sorted. It appends to slices that it is given.
-func (f *forest) ends(list []left, v int32, firsts, lasts []uint64) ([]uint64, []uint64) {
+// variable, within the region and sorted, until it is asked again.
+func (f *forest) ends(list []left, v int32) (firsts, lasts []uint64) {
+	firsts, lasts = f.firsts[:0], f.lasts[:0]
 	in := f.region[v]
 	edges := f.unknownEdges(v)
 	for _, l := range list {
@@ -199,13 +203,14 @@ func (f *forest) ends(list []left, v int32, firsts, lasts []uint64) ([]uint64, [
 	}
 	slices.Sort(firsts)
 	slices.Sort(lasts)
+	f.firsts, f.lasts = firsts, lasts
 	return firsts, lasts
 }
 
 // restrict keeps the boxes that meet the region, of which variable v has changed,
 // up to the first that holds in all of it.
 func (f *forest) restrict(list []left, v int32) []left {
-	kept := make([]left, 0, len(list))
+	from := len(f.lists)
 	for _, l := range list {
 		if l.sides>>v&1 != 0 {
 			switch meet(f.boxes[l.box].side(v), f.region[v]) {
@@ -215,12 +220,12 @@ func (f *forest) restrict(list []left, v int32) []left {
 				l.sides &^= 1 << v
 			}
 		}
-		kept = append(kept, l)
+		f.lists = append(f.lists, l)
 		if l.sides == 0 && !f.boxes[l.box].maybe {
 			break
 		}
 	}
-	return kept
+	return f.lists[from:len(f.lists):len(f.lists)]
 }
 
 type relation uint8
@@ -254,10 +259,9 @@ func meet(ranges [][2]uint64, in [2]uint64) relation {
 // on both sides, above all on the larger one. It gives false where no cut helps.
 func (f *forest) bestCut(list []left) (v int32, cut uint64, ok bool) {
 	best := worst * len(list)
-	var firsts, lasts []uint64
 	for u := range int32(len(f.vars)) {
 		in := f.region[u]
-		firsts, lasts = f.ends(list, u, firsts[:0], lasts[:0])
+		firsts, lasts := f.ends(list, u)
 		if len(firsts) == 0 {
 			continue
 		}
@@ -335,7 +339,8 @@ func (e edges) cut(region [2]uint64) (uint64, bool) {
 // limit kids.
 func (f *forest) exact(list []left, none ref, limit int) (ref, bool) {
 	e := &f.last
-	e.forest, e.none, e.left, e.memo = f, none, limit, e.memo[:0]
+	e.forest, e.none, e.left = f, none, limit
+	e.memo, e.lists, e.cuts, e.kids = e.memo[:0], e.lists[:0], e.cuts[:0], e.kids[:0]
 	r := e.build(list)
 	return r, e.left >= 0
 }
@@ -345,8 +350,13 @@ type elimination struct {
 	none ref
 	left int // kids there may still be
 	memo []eliminated
-	// Reused by choose.
-	best, next []uint64
+
+	// What is made on the way; it is used again for the next boxes.
+	lists []left
+	cuts  []uint64
+	kids  []ref
+
+	best, next []uint64 // of choose
 }
 
 type eliminated struct {
@@ -369,7 +379,9 @@ func (e *elimination) build(list []left) ref {
 		}
 	}
 	v, starts := e.choose(list)
-	kids := make([]ref, len(starts))
+	from := len(e.kids)
+	e.kids = append(e.kids, make([]ref, len(starts))...)
+	kids := e.kids[from:]
 	e.left -= len(starts)
 	for i, start := range starts {
 		last := e.region[v][1]
@@ -397,15 +409,11 @@ func (e *elimination) choose(list []left) (int32, []uint64) {
 		e.next = e.starts(list, v, e.next[:0])
 		starts := e.next
 		cost := 0
-		for i, start := range starts {
-			last := e.region[v][1]
-			if i+1 < len(starts) {
-				last = starts[i+1] - 1
-			}
-			for _, l := range list {
-				if l.sides>>v&1 == 0 || meet(e.boxes[l.box].side(v), [2]uint64{start, last}) != outside {
-					cost++
-				}
+		for _, l := range list {
+			if l.sides>>v&1 == 0 {
+				cost += len(starts)
+			} else {
+				cost += lyingIn(e.boxes[l.box].side(v), starts)
 			}
 		}
 		cost = 4*cost + len(starts)
@@ -414,7 +422,28 @@ func (e *elimination) choose(list []left) (int32, []uint64) {
 			e.best, e.next = e.next, e.best
 		}
 	}
-	return bestVar, slices.Clone(e.best)
+	from := len(e.cuts)
+	e.cuts = append(e.cuts, e.best...)
+	return bestVar, e.cuts[from:len(e.cuts):len(e.cuts)]
+}
+
+// lyingIn counts the values that lie in ranges, both of them sorted.
+func lyingIn(ranges [][2]uint64, values []uint64) int {
+	n, i := 0, 0
+	for _, r := range ranges {
+		for i < len(values) && values[i] < r[0] {
+			i++
+		}
+		from := i
+		for i < len(values) && values[i] <= r[1] {
+			i++
+		}
+		n += i - from
+		if i == len(values) {
+			break
+		}
+	}
+	return n
 }
 
 // starts lists where the boxes' ranges of a variable begin and end in the region. It
@@ -441,7 +470,7 @@ func (f *forest) starts(list []left, v int32, starts []uint64) []uint64 {
 
 // within keeps the boxes that hold in an interval of v between their bounds.
 func (e *elimination) within(list []left, v int32, in [2]uint64) []left {
-	kept := make([]left, 0, len(list))
+	from := len(e.lists)
 	for _, l := range list {
 		if l.sides>>v&1 != 0 {
 			if meet(e.boxes[l.box].side(v), in) == outside {
@@ -449,10 +478,10 @@ func (e *elimination) within(list []left, v int32, in [2]uint64) []left {
 			}
 			l.sides &^= 1 << v
 		}
-		kept = append(kept, l)
+		e.lists = append(e.lists, l)
 		if l.sides == 0 && !e.boxes[l.box].maybe {
 			break
 		}
 	}
-	return kept
+	return e.lists[from:len(e.lists):len(e.lists)]
 }

@@ -26,8 +26,8 @@ type store struct {
 	nodes  []mddNode
 	starts []uint64
 	kids   []ref
-	cons   map[uint64][]ref // by hash
-	and    map[[2]ref]ref   // memo of conjunction
+	cons   map[uint64]ref // by hash: the last node that has it
+	and    map[[2]ref]ref // memo of conjunction
 	not    map[ref]ref
 	limit  int  // kids there may be; 0 is no limit
 	full   bool // the limit was reached: what was built since is wrong
@@ -36,10 +36,11 @@ type store struct {
 type mddNode struct {
 	level  int32
 	off, n int32 // into starts and kids
+	older  ref   // another node of the same hash, or a leaf
 }
 
 func newStore() *store {
-	return &store{cons: map[uint64][]ref{}, and: map[[2]ref]ref{}, not: map[ref]ref{}}
+	return &store{cons: map[uint64]ref{}, and: map[[2]ref]ref{}, not: map[ref]ref{}}
 }
 
 // level of a leaf is below all others.
@@ -75,7 +76,11 @@ func (s *store) mk(level int32, starts []uint64, kids []ref) ref {
 		h = mix(h^starts[i]) + uint64(uint32(kids[i]))
 	}
 	h = mix(h)
-	for _, r := range s.cons[h] {
+	older, ok := s.cons[h]
+	if !ok {
+		older = isFalse
+	}
+	for r := older; !r.isLeaf(); r = s.nodes[r].older {
 		if s.nodes[r].level != level {
 			continue
 		}
@@ -84,11 +89,11 @@ func (s *store) mk(level int32, starts []uint64, kids []ref) ref {
 		}
 	}
 	r := ref(len(s.nodes))
-	s.nodes = append(s.nodes, mddNode{level, int32(len(s.kids)), int32(n)})
+	s.nodes = append(s.nodes, mddNode{level, int32(len(s.kids)), int32(n), older})
 	s.starts = append(s.starts, starts...)
 	s.kids = append(s.kids, kids...)
 	s.full = s.limit > 0 && len(s.kids) > s.limit
-	s.cons[h] = append(s.cons[h], r)
+	s.cons[h] = r
 	return r
 }
 

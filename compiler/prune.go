@@ -1,9 +1,6 @@
 package compiler
 
-import (
-	"encoding/binary"
-	"slices"
-)
+import "slices"
 
 // pruned is the graph without the intervals that no path reaches, because tests
 // before have told them apart. Verifiers find these too, one path at a time; the
@@ -126,29 +123,47 @@ func (r narrowing) with(v Var, values [][2]uint64) narrowing {
 func (p *pruner) descend(n NodeID) {
 	node := &p.graph.Nodes[n]
 	node.meeting(p.narrowed[n].of(node.Var), func(i int, values [][2]uint64) {
-		p.join(node.Kids[i], p.narrowed[n].with(node.Var, values))
+		if k := node.Kids[i]; k >= 0 {
+			p.join(k, p.narrowed[n].with(node.Var, clipped(values, node.Starts[i], node.last(i))))
+		}
 	})
 }
 
-// meeting gives the intervals of a node that hold some of the values, with these.
+// meeting gives the intervals of a node that hold some of the values, with the ranges
+// of values that they meet.
 func (n *Node) meeting(values [][2]uint64, give func(i int, values [][2]uint64)) {
 	for i := range n.Kids {
-		last := n.Var.Last()
-		if i+1 < len(n.Starts) {
-			last = n.Starts[i+1] - 1
-		}
-		var inside [][2]uint64
-		for len(values) > 0 && values[0][0] <= last {
-			inside = append(inside, [2]uint64{max(values[0][0], n.Starts[i]), min(values[0][1], last)})
-			if values[0][1] > last {
+		last, met := n.last(i), 0
+		for met < len(values) && values[met][0] <= last {
+			if met++; values[met-1][1] > last {
 				break
 			}
-			values = values[1:]
 		}
-		if len(inside) > 0 {
-			give(i, inside)
+		if met == 0 {
+			continue
 		}
+		give(i, values[:met])
+		if values[met-1][1] > last {
+			met-- // the next interval meets it, too
+		}
+		values = values[met:]
 	}
+}
+
+// last is the last value of an interval.
+func (n *Node) last(i int) uint64 {
+	if i+1 < len(n.Starts) {
+		return n.Starts[i+1] - 1
+	}
+	return n.Var.Last()
+}
+
+// clipped gives the parts of ranges, all of which meet an interval, inside it.
+func clipped(values [][2]uint64, first, last uint64) [][2]uint64 {
+	values = slices.Clone(values)
+	values[0][0] = max(values[0][0], first)
+	values[len(values)-1][1] = min(values[len(values)-1][1], last)
+	return values
 }
 
 // join widens what holds at a node to include another path's narrowing.
@@ -197,7 +212,7 @@ func unitedValues(a, b [][2]uint64) [][2]uint64 {
 // keep adds a node without what is not reached, or finds an equal one.
 func (p *pruner) keep(n NodeID) NodeID {
 	node := &p.graph.Nodes[n]
-	out := Node{Var: node.Var}
+	out := Node{Var: node.Var, Starts: make([]uint64, 0, len(node.Kids)), Kids: make([]NodeID, 0, len(node.Kids))}
 	node.meeting(p.narrowed[n].of(node.Var), func(i int, _ [][2]uint64) {
 		k := p.to(node.Kids[i])
 		if j := len(out.Kids); j == 0 || out.Kids[j-1] != k {
@@ -211,8 +226,8 @@ func (p *pruner) keep(n NodeID) NodeID {
 // nodeStore gives equal nodes one id. Kids stand before their parents.
 type nodeStore struct {
 	nodes []Node
-	vars  map[Var]uint32
-	cons  map[string]NodeID
+	older []NodeID          // by node: another of the same hash, or a leaf
+	cons  map[uint64]NodeID // by hash: the last node that has it
 }
 
 // add gives the node's id, or its kid's if there is but one.
@@ -221,21 +236,23 @@ func (s *nodeStore) add(n Node) NodeID {
 		return n.Kids[0]
 	}
 	if s.cons == nil {
-		s.vars, s.cons = map[Var]uint32{}, map[string]NodeID{}
+		s.cons = map[uint64]NodeID{}
 	}
-	if _, ok := s.vars[n.Var]; !ok {
-		s.vars[n.Var] = uint32(len(s.vars))
-	}
-	key := binary.LittleEndian.AppendUint32(nil, s.vars[n.Var])
+	h := uint64(n.Var.Field)
 	for i := range n.Kids {
-		key = binary.LittleEndian.AppendUint64(key, n.Starts[i])
-		key = binary.LittleEndian.AppendUint32(key, uint32(n.Kids[i]))
+		h = mix(h^n.Starts[i]) + uint64(uint32(n.Kids[i]))
 	}
-	if id, ok := s.cons[string(key)]; ok {
-		return id
+	older, ok := s.cons[h]
+	if !ok {
+		older = RuleLeaf(0)
+	}
+	for id := older; id >= 0; id = s.older[id] {
+		if m := &s.nodes[id]; m.Var == n.Var && slices.Equal(m.Kids, n.Kids) && slices.Equal(m.Starts, n.Starts) {
+			return id
+		}
 	}
 	id := NodeID(len(s.nodes))
-	s.nodes = append(s.nodes, n)
-	s.cons[string(key)] = id
+	s.nodes, s.older = append(s.nodes, n), append(s.older, older)
+	s.cons[h] = id
 	return id
 }

@@ -47,7 +47,7 @@ func addVariables(c Cond, ipv6 bool, seen map[Var]bool) {
 		seen[Var{Field: c.Field}] = true
 	case InSet:
 		seen[Var{Field: c.Field, Set: c.Set}] = true
-		seen[Var{Field: c.Field}] = seen[Var{Field: c.Field}] || len(c.Field.NotAvailable()) > 0
+		seen[Var{Field: c.Field}] = seen[Var{Field: c.Field}] || !c.Field.alwaysKnown()
 	case IsInterface:
 		seen[Var{Field: c.Field}] = true
 		if !c.Interface.Bound {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +22,14 @@ import (
 )
 
 // noteAccepted notes the TCP connections that were accepted before the program was
-// attached, in every network namespace that processes of the cgroup are in. The
-// kernel does not keep who opened a connection: one whose local port is also that
-// of a listener counts as accepted.
+// attached, in every network namespace that processes of the cgroup are in, and makes the
+// program forget what it has decided of them meanwhile. The kernel does not keep who
+// opened a connection: one whose local port is also that of a listener counts as
+// accepted.
 func (k *Kernel) noteAccepted() error {
+	if !ReadsDevices() {
+		return errors.New("telling them takes CAP_PERFMON")
+	}
 	ports, err := ebpf.NewMap(&ebpf.MapSpec{Name: "hopgate_ports", Type: ebpf.Hash, KeySize: 2, ValueSize: 1, MaxEntries: 1 << 16})
 	if err != nil {
 		return err
@@ -46,7 +51,7 @@ func (k *Kernel) noteAccepted() error {
 		goruntime.LockOSThread() // and never unlocked: the thread ends with its namespace
 		done <- eachNamespace(k.opts.Cgroup, func() error { return noteListeners(ports, program) })
 	}()
-	return <-done
+	return errors.Join(<-done, k.Refresh())
 }
 
 // noteListeners notes what was accepted in the namespace of the calling thread.
@@ -160,11 +165,17 @@ func flatten(members []btf.Member, base btf.Bits) []btf.Member {
 	return all
 }
 
-// eachNamespace moves the calling thread through the network namespaces of the
-// processes in a cgroup and below.
+// eachNamespace calls f in this process's network namespace and in those of the processes
+// in a cgroup and below, to which it moves the calling thread. It goes on where that fails,
+// and gives the first error.
 func eachNamespace(cgroup string, f func() error) error {
-	seen := map[uint64]bool{}
-	return filepath.WalkDir(cgroup, func(path string, entry fs.DirEntry, err error) error {
+	own, err := namespaceNumber("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	problem := f()
+	seen := map[uint64]bool{own: true}
+	err = filepath.WalkDir(cgroup, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Name() != "cgroup.procs" {
 			return err
 		}
@@ -173,22 +184,40 @@ func eachNamespace(cgroup string, f func() error) error {
 			return err
 		}
 		for pid := range strings.FieldsSeq(string(processes)) {
-			namespace, err := os.Open("/proc/" + pid + "/ns/net")
-			if err != nil {
-				continue // it has ended
-			}
-			var stat unix.Stat_t
-			err = unix.Fstat(int(namespace.Fd()), &stat)
-			if err == nil && !seen[stat.Ino] {
-				seen[stat.Ino] = true
-				if err = unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err == nil {
+			namespace := "/proc/" + pid + "/ns/net"
+			number, err := namespaceNumber(namespace)
+			if err == nil && !seen[number] {
+				seen[number] = true
+				if err = enterNamespace(namespace); err == nil {
 					err = f()
 				}
 			}
-			if err := errors.Join(err, namespace.Close()); err != nil {
-				return err
+			if !errors.Is(err, fs.ErrNotExist) { // else the process has ended
+				problem = cmp.Or(problem, err)
 			}
 		}
 		return nil
 	})
+	return cmp.Or(problem, err)
+}
+
+func namespaceNumber(path string) (uint64, error) {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return stat.Ino, nil
+}
+
+// enterNamespace moves the calling thread to a network namespace.
+func enterNamespace(path string) error {
+	namespace, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+		return &fs.PathError{Op: "setns", Path: path, Err: err}
+	}
+	return nil
 }

@@ -83,12 +83,8 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		return nil, err
 	}
 	if first {
-		err := errors.New("telling them takes CAP_PERFMON")
-		if ReadsDevices() {
-			err = k.noteAccepted()
-		}
-		if err != nil {
-			k.problem(fmt.Errorf("connections accepted before are judged as outbound ones: %w", err))
+		if err := k.noteAccepted(); err != nil {
+			k.problem(fmt.Errorf("connections accepted before may be judged as outbound ones: %w", err))
 		}
 	}
 	k.follow = followInterfaces(k)

@@ -19,6 +19,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -343,7 +344,7 @@ func outside(t *testing.T) int {
 }
 
 // Accepted connections are left alone, whatever the policy says of their peers, and
-// so are those that were accepted before the policy came.
+// so are those that were accepted before the policy came, busy or not.
 func TestInboundIsLeftAlone(t *testing.T) {
 	listener := socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)
 	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
@@ -367,7 +368,32 @@ func TestInboundIsLeftAlone(t *testing.T) {
 		require.Equal(t, 1, n)
 	}
 	before, peer := accept()
+	busy, reader := accept()
+	enough, sent := make(chan struct{}), make(chan int)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-enough:
+				sent <- n
+				return
+			default:
+				assert.NoError(t, sendOn(busy))
+			}
+		}
+	}()
 	attach(t, `policy none { default deny }`, runtime.KernelOptions{Problem: func(err error) { t.Error(err) }})
 	answers(before, peer)
+	close(enough)
+	require.NoError(t, unix.SetsockoptTimeval(reader, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+	b := make([]byte, 4096)
+	for n := <-sent; n > 0; {
+		read, err := unix.Read(reader, b)
+		if errors.Is(err, unix.EINTR) { // by a signal of Go's
+			continue
+		}
+		require.NoError(t, err)
+		require.Positive(t, read)
+		n -= read
+	}
 	answers(accept())
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 
@@ -16,6 +17,9 @@ func lockPins(dir string) (unlock func(), err error) {
 		return func() {}, nil
 	}
 	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("nothing is pinned in %s: %w", dir, fs.ErrNotExist)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ const (
 // Run executes one command line, without the program's name, and returns the exit
 // code.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &console{in: stdin, out: bufio.NewWriter(stdout), err: stderr, colour: colourful(stderr)}
+	c := &console{in: stdin, out: bufio.NewWriter(stdout), stdout: stdout, err: stderr, colour: colourful(stderr)}
 	root := c.rootCommand()
 	root.SetArgs(append([]string{}, args...))
 	cmd, err := root.ExecuteC()
@@ -53,6 +53,7 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 type console struct {
 	in     io.Reader
 	out    *bufio.Writer
+	stdout io.Writer // that out writes to
 	err    io.Writer
 	colour bool // of what goes to err
 }

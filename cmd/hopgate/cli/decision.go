@@ -24,8 +24,9 @@ type eventLine struct {
 	Interface string `json:"interface,omitempty"`
 }
 
-// printDecision prints a decision of a rule that logs.
-func (c *console) printDecision(o *kernelOptions, e decided) {
+// printDecision prints a decision of a rule that logs. One that could not be printed does
+// not keep later ones from it.
+func (c *console) printDecision(o *kernelOptions, e decided) error {
 	line := eventLine{
 		answer:   answer{Verdict: e.Verdict.String(), Rule: e.program.Rules[e.Rule].ID},
 		Process:  e.Process,
@@ -58,5 +59,9 @@ func (c *console) printDecision(o *kernelOptions, e decided) {
 		}
 		fmt.Fprintln(c.out)
 	}
-	_ = c.out.Flush()
+	err := c.out.Flush()
+	if err != nil {
+		c.out.Reset(c.stdout)
+	}
+	return err
 }

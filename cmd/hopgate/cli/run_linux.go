@@ -51,15 +51,15 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		signals: make(chan os.Signal, 4), events: make(chan decided, 1<<14), problems: make(chan error, 64),
 	}
 	var printing sync.WaitGroup
-	printing.Go(func() {
-		for event := range e.events {
-			c.printDecision(o, event)
-		}
-	})
+	printing.Go(e.print)
 	defer printing.Wait()
 	defer close(e.events)
 	signal.Notify(e.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(e.signals)
+	// Somebody who reads the output and goes away must not end the policy.
+	gone := make(chan os.Signal, 1)
+	signal.Notify(gone, unix.SIGPIPE)
+	defer signal.Stop(gone)
 	if err := e.enforce(policy, cgroup); err != nil {
 		return c.explainRefusal(o, err)
 	}
@@ -99,17 +99,31 @@ func (e *enforcement) options(cgroup string) *runtime.KernelOptions {
 				e.lost.Add(1)
 			}
 		},
-		Problem: func(err error) {
-			select {
-			case e.problems <- err:
-			default:
-			}
-		},
+		Problem: e.problem,
+	}
+}
+
+func (e *enforcement) problem(err error) {
+	select {
+	case e.problems <- err:
+	default:
+	}
+}
+
+// print prints decisions, and says once that it can't.
+func (e *enforcement) print() {
+	failing := false
+	for event := range e.events {
+		err := e.printDecision(e.o, event)
+		if err != nil && !failing {
+			e.problem(fmt.Errorf("decisions cannot be printed: %w", err))
+		}
+		failing = err != nil
 	}
 }
 
 // run starts the command, if there is one, and reloads the policy when its files
-// change, until the end.
+// change, until the end or until others put the policy out of force.
 func (e *enforcement) run(cgroup string) error {
 	command, ended, err := e.o.start(cgroup)
 	if err != nil {
@@ -118,13 +132,14 @@ func (e *enforcement) run(cgroup string) error {
 	poll := time.NewTicker(500 * time.Millisecond)
 	defer poll.Stop()
 	for {
+		reload := false
 		select {
 		case err := <-e.problems:
 			fmt.Fprintf(e.err, "hopgate: %v\n", err)
 		case s := <-e.signals:
 			switch {
 			case s == unix.SIGHUP:
-				e.reload()
+				reload = true
 			case command == nil:
 				return nil
 			case s == unix.SIGTERM: // a terminal sends SIGINT to the command as well
@@ -132,11 +147,15 @@ func (e *enforcement) run(cgroup string) error {
 			}
 		case <-poll.C:
 			e.sayLost()
-			if e.files.changed() {
-				e.reload()
-			}
+			reload = e.files.changed()
 		case err := <-ended:
 			return err
+		}
+		if err := e.hook.InForce(); err != nil {
+			return err
+		}
+		if reload {
+			e.reload()
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (e *enforcement) run() error {
 	var printing sync.WaitGroup
 	printing.Go(func() {
 		for event := range events {
-			e.printDecision(e.o, event)
+			_ = e.printDecision(e.o, event)
 		}
 	})
 	defer printing.Wait()

@@ -22,7 +22,7 @@ func (e *enforcement) runService() error {
 		return err
 	}
 	defer log.Close()
-	e.console = &console{in: e.in, out: bufio.NewWriter(eventWriter{log}), err: eventWriter{log}}
+	e.console = &console{in: e.in, out: bufio.NewWriter(eventWriter{log}), stdout: eventWriter{log}, err: eventWriter{log}}
 	s := &service{enforcement: e}
 	err = svc.Run(serviceName, s)
 	if errors.Is(err, windows.ERROR_FAILED_SERVICE_CONTROLLER_CONNECT) {

@@ -47,7 +47,8 @@ func (f *function) accepted(next blockID) blockID {
 	return f.branch(asm.JEq, asm.R7, 0, next, note, f.loadSocket()...)
 }
 
-// connecting judges a TCP connection that has its route.
+// connecting judges a TCP connection that has its route. One that another policy has
+// aborted has none any more, and its binding is that one's to take back.
 func (f *function) connecting(ignore blockID) blockID {
 	abort := f.abort(ignore)
 	f.broken = abort
@@ -91,7 +92,8 @@ func (f *function) connecting(ignore blockID) blockID {
 		asm.LoadMem(asm.R1, asm.R0, stateFlags, asm.Word),
 		asm.And.Imm(asm.R1, StateNoConnectStage))
 	state := f.straight(f.withState(off), asm.StoreMem(regStack, stackSocket, asm.R7, asm.DWord))
-	return f.branch(asm.JEq, asm.R7, 0, ignore, state, f.loadSocket()...)
+	aborted := f.branch(asm.JEq, asm.R1, linuxNoInterface, ignore, state, asm.LoadMem(asm.R1, asm.R7, linuxSockBound, asm.Word))
+	return f.branch(asm.JEq, asm.R7, 0, ignore, aborted, f.loadSocket()...)
 }
 
 // routeDevice loads the device of the route of the socket in r0. Where there is no

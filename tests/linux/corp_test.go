@@ -49,11 +49,11 @@ func TestCorpOnlyThroughTunnel(t *testing.T) {
 }
 
 // After a refused connect the socket is as it was: it connects once the route is
-// right, and to others meanwhile.
+// right, and to others meanwhile. So it is when the cgroup has two policies.
 func TestSocketConnectsAfterRefusal(t *testing.T) {
 	w := newWorld(t)
-	attach(t, corpPolicy, runtime.KernelOptions{})
-	for _, corp := range []string{corp4, corp6} {
+	for _, corp := range []string{corp4, corp6, corp4, corp6} {
+		attach(t, corpPolicy, runtime.KernelOptions{})
 		fd := socket(t, at(corp), unix.SOCK_STREAM, 0)
 		w.route("wan0")
 		require.ErrorIs(t, unix.Connect(fd, sockaddr(at(corp))), unix.EHOSTUNREACH)

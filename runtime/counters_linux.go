@@ -2,12 +2,11 @@ package runtime
 
 import (
 	"fmt"
-	"path/filepath"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/compiler"
 )
 
 // carryCounters notes the decisions of the program before the present one, which
@@ -66,6 +65,10 @@ func (k *Kernel) Status() (*Status, error) {
 	return s, nil
 }
 
+// pinnedStages are the names of the links that are pinned for a policy of the hook.
+func pinnedStages(compiler.Hook) []string { return stageOrder }
+
+// addStage adds what is known of the link of a stage; nil is none.
 func (s *Status) addStage(stage string, l link.Link) {
 	if l == nil && stage == "ingress" {
 		return // only programs that leave replies alone have it
@@ -80,28 +83,4 @@ func (s *Status) addStage(stage string, l link.Link) {
 		}
 	}
 	s.Stages = append(s.Stages, status)
-}
-
-// PinnedStatus says what is pinned in a directory, whether the process that did so
-// still runs or not.
-func PinnedStatus(dir string) (*Status, error) {
-	pinned, counters, err := readPinned(dir)
-	if err != nil {
-		return nil, err
-	}
-	if counters != nil {
-		defer counters.Close()
-	}
-	s := newStatus(pinned, counters)
-	for _, stage := range stageOrder {
-		l, err := link.LoadPinnedLink(filepath.Join(dir, stage), &ebpf.LoadPinOptions{ReadOnly: false})
-		if err != nil {
-			l = nil
-		}
-		s.addStage(stage, l)
-		if l != nil {
-			_ = l.Close()
-		}
-	}
-	return s, nil
 }

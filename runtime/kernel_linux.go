@@ -130,11 +130,9 @@ func (k *Kernel) replace(program *codegen.Program, t *codegen.Table) error {
 	if k.now != nil {
 		k.now.close()
 	}
-	k.now, k.state, k.generation = next, state, next.generation()
-	if k.opts.Pin != "" {
-		return k.pin()
-	}
-	return nil
+	k.now, k.state = next, state
+	k.noteTable()
+	return k.pin()
 }
 
 // prepare loads a program with all that it needs to judge.
@@ -301,11 +299,15 @@ func (k *Kernel) refreshInterfaces() error {
 	if m := k.now.Maps[codegen.DevicesMap]; m != nil {
 		changed, err = k.refreshDevices(m)
 	}
-	if k.now.generation() != k.generation {
-		k.noticeTable()
+	before := k.generation
+	if k.noticeTable(); k.generation != before {
 		k.bound = nil
 	}
-	found, failed := findInterfaces(k.now.current().Interfaces)
+	policy, failed := k.now.current()
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	found, failed := findInterfaces(policy.Interfaces)
 	err = errors.Join(err, failed)
 	if !changed && slices.Equal(found, k.bound) {
 		return err

@@ -101,7 +101,8 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	if k.now != nil {
 		k.now.close()
 	}
-	k.now, k.generation = next, next.generation()
+	k.now = next
+	k.noteTable()
 	k.describe(next.program)
 	return errors.Join(err, k.pin())
 }
@@ -137,44 +138,8 @@ func (k *Kernel) describe(p *codegen.Program) {
 	k.pinned.describe(p.Policy, p.Rules, p.Sets, starts)
 }
 
-// LoadTable gives an engine another policy for the hook it was attached for, by one
-// update of a map. When it fails the old policy is in force.
-func (k *Kernel) LoadTable(t *codegen.Table) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	switch {
-	case k.closed:
-		return ErrClosed
-	case k.opts.Table == nil:
-		return errNoEngine
-	case t.Hook != k.opts.Table.Hook:
-		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", k.opts.Table.Hook, t.Hook)
-	}
-	unlock, err := lockPins(k.opts.Pin)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	k.noticeTable()
-	next, err := describedBy(k.now.program, t)
-	if err != nil {
-		return err
-	}
-	k.now.current() // whose events may yet come
-	old, err := k.now.counters()
-	k.problem(err)
-	if old != nil {
-		defer old.Close()
-	}
-	if err := k.putTable(k.now, t, next.Sets); err != nil {
-		return err
-	}
-	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
-	k.opts.Table, k.generation = t, k.now.generation()
-	k.now.current() // so that its events are known when another process has loaded the next
-	k.describe(next)
-	return k.pin()
-}
+// becomeEngine refuses what the program in force is not.
+func (*Kernel) becomeEngine(*codegen.Table) error { return errNoEngine }
 
 // putTable loads a table into an engine, with the sets that the policies before have had.
 func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error {
@@ -432,32 +397,26 @@ func (k *Kernel) Status() (*Status, error) {
 	return s, nil
 }
 
-// PinnedStatus says what is pinned under a path, whether the process that did so
-// still runs or not.
-func PinnedStatus(dir string) (*Status, error) {
-	pinned, counters, err := readPinned(dir)
-	if err != nil {
-		return nil, err
-	}
-	if counters != nil {
-		defer counters.Close()
-	}
-	s := newStatus(pinned, counters)
+// pinnedStages are the names of the links that are pinned for a policy of the hook.
+func pinnedStages(hook compiler.Hook) []string {
+	var names []string
 	for _, a := range authorizationTypes {
-		if hookOf(a) != pinned.Hook {
-			continue
+		if hookOf(a) == hook {
+			names = append(names, path.Base(a.Section()))
 		}
-		stage := StageStatus{Section: a.Section()}
-		if l, err := link.LoadPinnedLink(path.Join(dir, path.Base(a.Section())), nil); err == nil {
-			stage.Attached = true
-			if info, err := l.Info(); err == nil {
-				stage.Program = uint32(info.Program)
-			}
-			_ = l.Close()
-		}
-		s.Stages = append(s.Stages, stage)
 	}
-	return s, nil
+	return names
+}
+
+// addStage adds what is known of a link that was pinned under a name; nil is none.
+func (s *Status) addStage(name string, l link.Link) {
+	status := StageStatus{Section: "cgroup/" + name, Attached: l != nil}
+	if l != nil {
+		if info, err := l.Info(); err == nil {
+			status.Program = uint32(info.Program)
+		}
+	}
+	s.Stages = append(s.Stages, status)
 }
 
 func (k *Kernel) problem(err error) {

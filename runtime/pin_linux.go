@@ -59,8 +59,11 @@ func (k *Kernel) openPins() error {
 
 func (k *Kernel) pinPath(name string) string { return filepath.Join(k.opts.Pin, name) }
 
-// pin keeps the program that is in force now.
+// pin keeps the program that is in force now beyond the end of the process.
 func (k *Kernel) pin() error {
+	if k.opts.Pin == "" {
+		return nil
+	}
 	for stage, l := range k.links {
 		if _, err := os.Stat(k.pinPath(stage)); err == nil {
 			continue

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -88,6 +89,34 @@ func newStatus(p *pinnedProgram, counters *ebpf.Map) *Status {
 		s.Rules = append(s.Rules, RuleStatus{Rule: r, Decisions: p.Carried[r.ID] + counts[i]})
 	}
 	return s
+}
+
+// PinnedStatus says what is pinned under a path, whether the process that did so still
+// runs or not. The error is fs.ErrNotExist if nothing is.
+func PinnedStatus(dir string) (*Status, error) {
+	unlock, err := lockPins(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	pinned, counters, err := readPinned(dir)
+	if err != nil {
+		return nil, err
+	}
+	if counters != nil {
+		defer counters.Close()
+	}
+	s := newStatus(pinned, counters)
+	for _, stage := range pinnedStages(pinned.Hook) {
+		l, err := link.LoadPinnedLink(path.Join(dir, stage), nil)
+		if err != nil {
+			s.addStage(stage, nil)
+			continue
+		}
+		s.addStage(stage, l)
+		_ = l.Close()
+	}
+	return s, nil
 }
 
 // pinIn pins a map with the description.

@@ -33,15 +33,24 @@ func (k *Kernel) ChangeSet(name string, change compiler.SetChange, literals []st
 		return err
 	}
 	defer unlock()
-	return changeSet(k.now.current().Sets, k.now.Maps[codegen.SetsMap], k.now.setBase(), k.now.Maps[codegen.StateMap], name, change, literals)
+	policy, err := k.now.current()
+	if err != nil {
+		return err
+	}
+	base, err := k.now.setBase()
+	if err != nil {
+		return err
+	}
+	return changeSet(policy.Sets, k.now.Maps[codegen.SetsMap], base, k.now.Maps[codegen.StateMap], name, change, literals)
 }
 
 // setBase is the key of the first set of the policy in force.
-func (l *loaded) setBase() uint32 {
+func (l *loaded) setBase() (uint32, error) {
 	if !l.engine() {
-		return 0
+		return 0, nil
 	}
-	return codegen.TableSetBase(l.hook, l.generation())
+	generation, err := l.generation()
+	return codegen.TableSetBase(l.hook, generation), err
 }
 
 // ChangePinnedSet changes a dynamic set of the program that is pinned in a
@@ -178,8 +187,12 @@ func (p *pinnedProgram) same(set codegen.Set, start string) (was int, ok bool) {
 func (k *Kernel) setsInForce() (*ebpf.Map, uint32, error) {
 	if k.now != nil {
 		if m := k.now.Maps[codegen.SetsMap]; m != nil {
+			base, err := k.now.setBase()
+			if err != nil {
+				return nil, 0, err
+			}
 			copied, err := m.Clone()
-			return copied, k.now.setBase(), err
+			return copied, base, err
 		}
 		return nil, 0, nil
 	}

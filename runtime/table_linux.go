@@ -9,49 +9,14 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 )
 
-// LoadTable puts a policy in force by its table: by one update, if the engine runs, and
-// else by putting the engine in the place of the program. When it fails the old policy is
-// in force.
-func (k *Kernel) LoadTable(t *codegen.Table) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
-		return ErrClosed
-	}
-	if !k.now.engine() {
-		engine, err := codegen.GenerateEngine(codegen.Linux)
-		if err != nil {
-			return err
-		}
-		return k.replace(engine, t)
-	}
-	unlock, err := lockPins(k.opts.Pin)
+// becomeEngine puts the engine, with its first table, in the place of a program of form
+// code.
+func (k *Kernel) becomeEngine(t *codegen.Table) error {
+	engine, err := codegen.GenerateEngine(codegen.Linux)
 	if err != nil {
 		return err
 	}
-	defer unlock()
-	k.noticeTable()
-	about, err := t.Description()
-	if err != nil {
-		return err
-	}
-	k.now.current() // whose events may yet come
-	old, err := k.now.counters()
-	k.problem(err)
-	if old != nil {
-		defer old.Close()
-	}
-	if err := k.putTable(k.now, t, about.Sets); err != nil {
-		return err
-	}
-	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
-	k.pinned.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
-	k.generation = k.now.generation()
-	k.now.current() // so that its events are known when another process has loaded the next
-	if k.opts.Pin != "" {
-		return k.pin()
-	}
-	return nil
+	return k.replace(engine, t)
 }
 
 // putTable loads a table into an engine, with the sets that the policies before have had.

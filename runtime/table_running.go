@@ -34,21 +34,28 @@ func (l *loaded) counters() (*ebpf.Map, error) {
 }
 
 // generation is that of the table in force; 0 of form code.
-func (l *loaded) generation() uint32 {
+func (l *loaded) generation() (uint32, error) {
 	if !l.engine() {
-		return 0
+		return 0, nil
 	}
-	g, _ := l.tables().Generation(l.hook)
-	return g
+	g, err := l.tables().Generation(l.hook)
+	if err != nil {
+		err = fmt.Errorf("%w: the generation of the policy's table: %w", ErrKernel, err)
+	}
+	return g, err
 }
 
 // current is the program with what is known of the policy in force, which another
 // process may have loaded.
-func (l *loaded) current() *codegen.Program {
+func (l *loaded) current() (*codegen.Program, error) {
 	if l.means == nil {
-		return l.program
+		return l.program, nil
 	}
-	return l.means(uint8(l.generation()))
+	generation, err := l.generation()
+	if err != nil {
+		return nil, err
+	}
+	return l.means(uint8(generation)), nil
 }
 
 // meaning remembers the policies that the engine has had.
@@ -81,11 +88,69 @@ func (l *loaded) meaning() func(generation uint8) *codegen.Program {
 	}
 }
 
-// noticeTable takes note of a table that another process has loaded.
-func (k *Kernel) noticeTable() {
-	if k.now == nil || k.opts.Pin == "" || k.now.generation() == k.generation {
+// LoadTable puts a policy in force by its table, by one update of a map; on Linux it puts
+// the engine in the place of a program of form code first. When it fails the old policy is in force.
+func (k *Kernel) LoadTable(t *codegen.Table) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.closed:
+		return ErrClosed
+	case !k.now.engine():
+		return k.becomeEngine(t)
+	case t.Hook != k.now.hook:
+		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", k.now.hook, t.Hook)
+	}
+	unlock, err := lockPins(k.opts.Pin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	k.noticeTable()
+	about, err := t.Description()
+	if err != nil {
+		return err
+	}
+	k.noteTable()
+	old, err := k.now.counters()
+	k.problem(err)
+	if old != nil {
+		defer old.Close()
+	}
+	if err := k.putTable(k.now, t, about.Sets); err != nil {
+		return err
+	}
+	k.opts.Table = t
+	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
+	k.pinned.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
+	k.noteTable()
+	return k.pin()
+}
+
+// noteTable notes the table in force, which k.pinned describes: its events may yet come
+// when another is in its place. What cannot be read now is read when it is asked for.
+func (k *Kernel) noteTable() {
+	generation, err := k.now.generation()
+	if err != nil {
+		k.problem(err)
 		return
 	}
+	k.generation = generation
+	if k.now.means != nil {
+		k.now.means(uint8(generation))
+	}
+}
+
+// noticeTable takes note of a table that another process has loaded.
+func (k *Kernel) noticeTable() {
+	if k.now == nil || k.opts.Pin == "" {
+		return
+	}
+	generation, err := k.now.generation()
+	if err == nil && generation == k.generation {
+		return
+	}
+	k.problem(err)
 	pinned, counters, err := readPinned(k.opts.Pin)
 	if err != nil {
 		k.problem(err)
@@ -98,7 +163,8 @@ func (k *Kernel) noticeTable() {
 		_ = k.before.Close()
 		k.before = nil
 	}
-	k.pinned, k.generation = *pinned, k.now.generation()
+	k.pinned = *pinned
+	k.noteTable()
 }
 
 // keptTables are the tables of a policy's sets: of those that start with the same values

@@ -111,7 +111,8 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	if err != nil {
 		return err
 	}
-	k.noteTable()
+	_, err = k.now.current() // whose events may yet come
+	k.problem(err)
 	old, err := k.now.counters()
 	k.problem(err)
 	if old != nil {
@@ -124,11 +125,13 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
 	k.pinned.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
 	k.noteTable()
+	_, err = k.now.current() // so that its events are known when another process has loaded the next
+	k.problem(err)
 	return k.pin()
 }
 
-// noteTable notes the table in force, which k.pinned describes: its events may yet come
-// when another is in its place. What cannot be read now is read when it is asked for.
+// noteTable notes that k.pinned describes the table in force. Where it cannot be told which
+// that is noticeTable reads the description again.
 func (k *Kernel) noteTable() {
 	generation, err := k.now.generation()
 	if err != nil {
@@ -136,9 +139,6 @@ func (k *Kernel) noteTable() {
 		return
 	}
 	k.generation = generation
-	if k.now.means != nil {
-		k.now.means(uint8(generation))
-	}
 }
 
 // noticeTable takes note of a table that another process has loaded.

@@ -105,26 +105,32 @@ func TestChangePinnedSet(t *testing.T) {
 	})
 }
 
-// Each call that can fail in a change of a set fails once: the change is reported as
-// failed, the set of IPv4 addresses is that of before or that of after, and nothing is
-// left open.
-func TestChangePinnedSetFailures(t *testing.T) {
+// Each call that can fail in a change of a set, by the process that runs the policy or by
+// another, fails once: the change is reported as failed, the set of IPv4 addresses is that
+// of before or that of after, and nothing is left open.
+func TestChangeSetFailures(t *testing.T) {
 	forms(t, func(t *testing.T, f *fake, table bool) {
 		k, _ := attached(t, table)
 		files := f.objects(fakeFiles)
-		f.reset(0, false)
-		change := func() error {
-			return runtime.ChangePinnedSet(pinnedAt, "servers", compiler.ReplaceSet, []string{"192.0.2.1"})
-		}
-		require.NoError(t, change())
-		total := f.count()
-		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.ReplaceSet, []string{"192.0.2.7"}))
-		for n := 1; n <= total; n++ {
-			f.reset(n, false)
-			require.Error(t, change(), f.failed())
-			require.Equal(t, files, f.objects(fakeFiles), f.failed())
+		for name, change := range map[string]func(value string) error{
+			"ChangeSet": func(value string) error {
+				return k.ChangeSet("servers", compiler.ReplaceSet, []string{value})
+			},
+			"ChangePinnedSet": func(value string) error {
+				return runtime.ChangePinnedSet(pinnedAt, "servers", compiler.ReplaceSet, []string{value})
+			},
+		} {
+			require.NoError(t, change("192.0.2.1"))
 			f.reset(0, false)
-			require.Contains(t, [][]compiler.Range{ranges(t, "192.0.2.1"), ranges(t, "192.0.2.7")}, values(t, k))
+			require.NoError(t, change("192.0.2.7"))
+			total := f.count()
+			for n := 1; n <= total; n++ {
+				f.reset(n, false)
+				require.Error(t, change("192.0.2.1"), "%s: %s", name, f.failed())
+				require.Equal(t, files, f.objects(fakeFiles), "%s: %s", name, f.failed())
+				f.reset(0, false)
+				require.Contains(t, [][]compiler.Range{ranges(t, "192.0.2.1"), ranges(t, "192.0.2.7")}, values(t, k))
+			}
 		}
 		require.NoError(t, k.Close())
 	})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/cilium/ebpf"
@@ -33,9 +34,13 @@ type Kernel struct {
 
 // stage is one place where the program is attached.
 type stage struct {
-	section string
+	attach  codegen.AttachType
 	program uint32 // id
 	link.Link
+}
+
+func isStage(stages []stage, a codegen.AttachType) bool {
+	return slices.ContainsFunc(stages, func(s stage) bool { return s.attach == a })
 }
 
 // AttachKernel puts a program of target windows in force. Errors wrap ErrKernel
@@ -47,12 +52,16 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		return nil, fmt.Errorf("%w: eBPF for Windows is not installed: %w", ErrKernel, err)
 	}
 	k := &Kernel{opts: *opts}
-	if err := k.openPins(program); err != nil {
+	unlock, err := lockPins(opts.Pin)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := k.openPins(); err != nil {
 		return nil, errors.Join(err, k.release())
 	}
 	fresh := len(k.stages) == 0
-	err := k.Update(program)
-	if err == nil {
+	if err = k.Update(program); err == nil {
 		return k, nil
 	}
 	err = errors.Join(err, k.release())
@@ -134,7 +143,7 @@ func (k *Kernel) describe(p *codegen.Program) {
 			starts[s.Name] = setStart(p, i)
 		}
 	}
-	k.pinned.Hook = k.opts.hook()
+	k.pinned.Hook = hookOf(k.stages[0].attach)
 	k.pinned.describe(p.Policy, p.Rules, p.Sets, starts)
 }
 
@@ -216,7 +225,7 @@ func (k *Kernel) attach(l *loaded) ([]stage, error) {
 		if err != nil {
 			return nil, errors.Join(err, closeStages(stages))
 		}
-		stages = append(stages, stage{section: f.Section, program: programID(l.Programs[f.Name]), Link: made})
+		stages = append(stages, stage{attach: a, program: programID(l.Programs[f.Name]), Link: made})
 	}
 	if len(stages) == 0 {
 		return nil, errors.New("the program has no entry point of the authorization hook")
@@ -238,7 +247,7 @@ func (k *Kernel) givesWay(program *codegen.Program) error {
 	for i := range program.Functions {
 		f := &program.Functions[i]
 		a, ok := k.attachType(f)
-		if !ok || hookOf(a) != compiler.Accept || stageOf(k.stages, f.Section) == nil {
+		if !ok || hookOf(a) != compiler.Accept || !isStage(k.stages, a) {
 			continue
 		}
 		if k.now == nil {
@@ -269,51 +278,54 @@ func programID(p *ebpf.Program) uint32 {
 // replaceStages puts stages, and their pins, in the place of those in force, and
 // detaches those; or takes back what it has done of that.
 func (k *Kernel) replaceStages(next []stage) error {
-	for i := range next {
-		if err := k.movePin(k.stages, next[i]); err != nil {
-			for _, s := range next[:i+1] {
-				if old := stageOf(k.stages, s.section); old != nil {
-					err = errors.Join(err, s.Unpin(), old.Pin(k.pinPath(path.Base(s.section))))
-				}
-			}
-			return errors.Join(err, closeStages(next))
-		}
+	if err := k.pinStages(next); err != nil {
+		return errors.Join(err, k.pinStages(k.stages), k.unpinOthers(next, k.stages), closeStages(next))
 	}
-	err := closeStages(k.stages)
+	err := errors.Join(k.unpinOthers(k.stages, next), closeStages(k.stages))
 	k.stages = next
 	return err
 }
 
-// movePin pins a stage in the place of the one in force.
-func (k *Kernel) movePin(present []stage, s stage) error {
+// pinStages pins stages in the place of those that are pinned.
+func (k *Kernel) pinStages(stages []stage) error {
 	if k.opts.Pin == "" {
 		return nil
 	}
-	if old := stageOf(present, s.section); old != nil {
-		if err := old.Unpin(); err != nil {
-			return fmt.Errorf("%w: unpinning %s: %w", ErrKernel, s.section, err)
-		}
-	}
-	if err := s.Pin(k.pinPath(path.Base(s.section))); err != nil {
-		return fmt.Errorf("%w: pinning %s: %w", ErrKernel, s.section, err)
-	}
-	return nil
-}
-
-func stageOf(stages []stage, section string) link.Link {
 	for _, s := range stages {
-		if s.section == section {
-			return s.Link
+		if err := replacePin(s, k.pinPath(pinName(s.attach))); err != nil {
+			return fmt.Errorf("%w: pinning %s: %w", ErrKernel, s.attach.Section(), err)
 		}
 	}
 	return nil
 }
 
-// closeStages detaches; a link that is pinned is unpinned first.
+// unpinOthers takes pins away that stages may have, where others have none in their place.
+func (k *Kernel) unpinOthers(stages, others []stage) error {
+	if k.opts.Pin == "" {
+		return nil
+	}
+	var problems []error
+	for _, s := range stages {
+		if isStage(others, s.attach) {
+			continue
+		}
+		at := k.pinPath(pinName(s.attach))
+		err := settlePin(at)
+		if err == nil {
+			err = removePin(at)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Errorf("%w: unpinning %s: %w", ErrKernel, s.attach.Section(), err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// closeStages detaches what is not pinned.
 func closeStages(stages []stage) error {
 	var problems []error
 	for _, s := range stages {
-		problems = append(problems, s.Unpin(), s.Close())
+		problems = append(problems, s.Close())
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("%w: detaching: %w", ErrKernel, err)
@@ -322,19 +334,19 @@ func closeStages(stages []stage) error {
 }
 
 // openPins takes over what is pinned: of a process that is no more.
-func (k *Kernel) openPins(program *codegen.Program) error {
+func (k *Kernel) openPins() error {
 	if k.opts.Pin == "" {
 		return nil
 	}
-	for i := range program.Functions {
-		f := &program.Functions[i]
-		l, err := link.LoadPinnedLink(k.pinPath(f.Name), nil)
+	for _, a := range authorizationTypes {
+		at := k.pinPath(pinName(a))
+		l, err := link.LoadPinnedLink(at, nil)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return fmt.Errorf("%w: pinned link %s: %w", ErrKernel, k.pinPath(f.Name), err)
+			return fmt.Errorf("%w: pinned link %s: %w", ErrKernel, at, err)
 		default:
-			k.stages = append(k.stages, stage{section: f.Section, Link: l})
+			k.stages = append(k.stages, stage{attach: a, Link: l})
 		}
 	}
 	pinned, counters, err := readPinned(k.opts.Pin)
@@ -392,7 +404,7 @@ func (k *Kernel) Status() (*Status, error) {
 	}
 	s := newStatus(&k.pinned, counters)
 	for _, stage := range k.stages {
-		s.Stages = append(s.Stages, StageStatus{Section: stage.section, Program: stage.program, Attached: true})
+		s.Stages = append(s.Stages, StageStatus{Section: stage.attach.Section(), Program: stage.program, Attached: true})
 	}
 	return s, nil
 }
@@ -402,7 +414,7 @@ func pinnedStages(hook compiler.Hook) []string {
 	var names []string
 	for _, a := range authorizationTypes {
 		if hookOf(a) == hook {
-			names = append(names, path.Base(a.Section()))
+			names = append(names, pinName(a))
 		}
 	}
 	return names
@@ -445,15 +457,12 @@ func (k *Kernel) Close() error {
 
 func (k *Kernel) release() error {
 	k.closed = true
-	var problems []error
-	for _, s := range k.stages {
-		problems = append(problems, s.Close())
-	}
+	err := closeStages(k.stages)
 	if k.now != nil {
 		k.now.close()
 	}
 	if k.before != nil {
-		problems = append(problems, k.before.Close())
+		err = errors.Join(err, k.before.Close())
 	}
-	return errors.Join(problems...)
+	return err
 }

@@ -1,9 +1,7 @@
 package runtime
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	goruntime "runtime"
 	"strings"
 
@@ -15,8 +13,9 @@ import (
 // the name, and keep it.
 const lockWait = 10_000
 
-// lockPins keeps other processes from changing what is pinned under a path; "" is
-// none. Who locks must unlock on the same goroutine.
+// lockPins keeps other processes from changing what is pinned under a path, and puts in
+// order what one left that was killed while it did so; "" is none. Who locks must unlock on
+// the same goroutine, on which it may lock again.
 func lockPins(dir string) (unlock func(), err error) {
 	if dir == "" {
 		return func() {}, nil
@@ -35,29 +34,16 @@ func lockPins(dir string) (unlock func(), err error) {
 		_ = windows.CloseHandle(mutex)
 		return nil, fmt.Errorf("another process has locked the pins under %s for %d seconds", dir, lockWait/1000)
 	}
-	return func() {
+	unlock = func() {
 		_ = windows.ReleaseMutex(mutex)
 		_ = windows.CloseHandle(mutex)
 		goruntime.UnlockOSThread()
-	}, nil
+	}
+	if err := settlePins(dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 const arrayType = ebpf.WindowsArray
-
-func removePin(path string) error {
-	m, err := ebpf.LoadPinnedMap(path, nil)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	return m.Unpin()
-}
-
-// replacePin pins a map in the place of the one at a path. eBPF for Windows cannot do so
-// in one step.
-func replacePin(m *ebpf.Map, path string) error {
-	if err := removePin(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return m.Pin(path)
-}

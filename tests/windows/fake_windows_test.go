@@ -46,6 +46,12 @@ func (f *fake) reset(fail int, old bool) {
 	f.call("fake_reset", uintptr(fail), uintptr(*(*byte)(unsafe.Pointer(&old))))
 }
 
+// kill ends what the process can do at the call of a number from now on.
+func (f *fake) kill(at int) { f.call("fake_kill", uintptr(at)) }
+
+// linked counts the links at an attach type of a number.
+func (f *fake) linked(attachType int) int { return int(f.call("fake_linked", uintptr(attachType))) }
+
 // calls gives what was recorded since the last reset, one call a line.
 func (f *fake) calls() []string {
 	at := f.call("fake_calls")

@@ -151,6 +151,13 @@ func TestAcceptIsNotReplaced(t *testing.T) {
 	require.ErrorContains(t, k.Update(in), "cgroup/recv_accept4 takes one program, so this one cannot be replaced while it judges: run it with --form table")
 	require.Len(t, f.recorded("attach instructions"), 2)
 	require.NoError(t, k.Close())
+	status, err := runtime.PinnedStatus("hopgate/in")
+	require.NoError(t, err)
+	require.Len(t, status.Stages, 2)
+	for _, s := range status.Stages {
+		require.Contains(t, s.Section, "cgroup/recv_accept")
+		require.True(t, s.Attached, s.Section)
+	}
 
 	_, err = runtime.AttachKernel(in, &runtime.KernelOptions{Pin: "hopgate/in"})
 	require.ErrorContains(t, err, "cgroup/recv_accept4 takes one program, and one is pinned in hopgate/in: take it off with `hopgate unpin`")

@@ -1,6 +1,7 @@
 package windows
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -65,6 +66,9 @@ func values(t *testing.T, k *runtime.Kernel) []compiler.Range {
 	for n := range table.MaxEntries() {
 		block, err := table.LookupBytes(n)
 		require.NoError(t, err)
+		if bytes.Equal(block, make([]byte, len(block))) {
+			break // room for more
+		}
 		blocks = append(blocks, block...)
 	}
 	_, ranges, err := codegen.TableRanges(blocks, false)
@@ -206,25 +210,30 @@ func TestLoadPinnedTable(t *testing.T) {
 	f.clean(t)
 }
 
+// takeOver starts the policy that attached has pinned, and ends again.
+func takeOver(t *testing.T, table bool) func() error {
+	p, opts := program(t, corp), &runtime.KernelOptions{Pin: pinnedAt}
+	if table {
+		engine, err := codegen.GenerateEngine(codegen.Windows)
+		require.NoError(t, err)
+		p, opts.Table = engine, packed(t, corp)
+	}
+	return func() error {
+		k, err := runtime.AttachKernel(p, opts)
+		if err == nil {
+			err = k.Close()
+		}
+		return err
+	}
+}
+
 // Each call that can fail fails once when a start takes over what is pinned: both
 // families go on being judged, whatever fails.
 func TestTakeOverFailures(t *testing.T) {
 	forms(t, func(t *testing.T, f *fake, table bool) {
 		k, _ := attached(t, table)
 		require.NoError(t, k.Close())
-		p, opts := program(t, corp), &runtime.KernelOptions{Pin: pinnedAt}
-		if table {
-			engine, err := codegen.GenerateEngine(codegen.Windows)
-			require.NoError(t, err)
-			p, opts.Table = engine, packed(t, corp)
-		}
-		takeOver := func() error {
-			k, err := runtime.AttachKernel(p, opts)
-			if err == nil {
-				require.NoError(t, k.Close())
-			}
-			return err
-		}
+		takeOver := takeOver(t, table)
 		f.reset(0, false)
 		require.NoError(t, takeOver())
 		total := f.count()
@@ -240,4 +249,49 @@ func TestTakeOverFailures(t *testing.T) {
 			require.Equal(t, 2, f.objects(fakeLinks), failed)
 		}
 	})
+}
+
+// A start that takes over what is pinned is killed at each of its calls: both families go
+// on being judged, and the next start finds the set as it was changed.
+func TestTakeOverKilled(t *testing.T) {
+	forms(t, func(t *testing.T, f *fake, table bool) {
+		k, _ := attached(t, table)
+		require.NoError(t, k.Close())
+		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.AddToSet, []string{"192.0.2.1"}))
+		takeOver := takeOver(t, table)
+		f.reset(0, false)
+		require.NoError(t, takeOver())
+		total := f.count()
+		for n := 1; n <= total; n++ {
+			f.kill(n)
+			_ = takeOver()
+			at := f.failed()
+			f.reset(0, false)
+			require.Zero(t, f.objects(fakeFiles), at)
+			for _, family := range []int{12, 13} {
+				require.NotZero(t, f.linked(family), "%s: attach type %d", at, family)
+			}
+			k, _ := attached(t, table)
+			require.Equal(t, ranges(t, "10.0.0.0/8", "192.0.2.1"), values(t, k), at)
+			require.NoError(t, k.Close())
+			require.Equal(t, 2, f.objects(fakeLinks), at)
+		}
+	})
+}
+
+// A policy of another hook takes the place of the one that is pinned: nothing of that
+// goes on judging.
+func TestTakeOverByAnotherHook(t *testing.T) {
+	f := newFake(t)
+	k, _ := attached(t, false)
+	require.NoError(t, k.Close())
+	in := program(t, "policy in { hook accept\n default deny }")
+	k, err := runtime.AttachKernel(in, &runtime.KernelOptions{Pin: pinnedAt})
+	require.NoError(t, err)
+	require.NoError(t, k.Close())
+	require.Zero(t, f.linked(12))
+	require.Equal(t, 1, f.linked(5))
+	require.Equal(t, 2, f.objects(fakeLinks))
+	require.NoError(t, runtime.Unpin(pinnedAt))
+	f.clean(t)
 }

@@ -43,16 +43,22 @@ typedef struct object {
     uint8_t *consumer, *producer, *data; // ring buffer
     HANDLE wake;
     uint32_t instructions; // program
-    char pin[256];
 } object;
+
+typedef struct pin {
+    struct pin *next;
+    object *of;
+    char path[256];
+} pin;
 
 static CRITICAL_SECTION lock;
 static object *objects;
+static pin *pins;
 static object *files[1024];
 static uint32_t last_id;
 static char calls[1 << 20];
 static size_t calls_length;
-static int count, fail_at, old_version, no_loads;
+static int count, fail_at, killed, old_version, no_loads;
 
 BOOL WINAPI DllMain(HINSTANCE self, DWORD reason, LPVOID reserved)
 {
@@ -73,10 +79,11 @@ static void record(const char *format, ...)
     va_end(list);
 }
 
-// failing counts a call and says whether it is the one that has to fail.
+// failing counts a call and says whether it is the one that has to fail, or one that a
+// process that was killed did not come to make.
 static int failing(void)
 {
-    if (++count != fail_at)
+    if (++count < fail_at || !fail_at || (count > fail_at && !killed))
         return 0;
     record("  FAILS");
     return 1;
@@ -341,12 +348,14 @@ static int get_info(const uint8_t *attr)
     return 0;
 }
 
-static object *pinned(const char *path)
+// pin_at is where the pin at a path is linked in, or the end of the list. An object may
+// have several (ebpf_pinning_table.c).
+static pin **pin_at(const char *path)
 {
-    object *o = objects;
-    while (o && strcmp(o->pin, path))
-        o = o->next;
-    return o;
+    pin **at = &pins;
+    while (*at && strcmp((*at)->path, path))
+        at = &(*at)->next;
+    return at;
 }
 
 static int syscall_map(int command, const uint8_t *attr)
@@ -398,17 +407,19 @@ static int syscall_other(int command, const uint8_t *attr, unsigned size)
         record("pin %s %s", o ? kinds[o->kind] : "?", (char *)pointer(attr, 0));
         if (failing())
             return -NO_MEMORY;
-        if (!o || pinned(pointer(attr, 0)))
+        if (!o || *pin_at(pointer(attr, 0)))
             return o ? -EXISTS : -BAD_FD;
-        snprintf(o->pin, sizeof o->pin, "%s", (char *)pointer(attr, 0));
+        pin *made = calloc(1, sizeof *made);
+        snprintf(made->path, sizeof made->path, "%s", (char *)pointer(attr, 0));
+        made->of = o;
         o->references++;
+        *pin_at(made->path) = made;
         return 0;
     case 7:
         record("get %s", (char *)pointer(attr, 0));
         if (failing())
             return -NO_MEMORY;
-        o = pinned(pointer(attr, 0));
-        return o ? open_file(o) : -NOT_FOUND;
+        return *pin_at(pointer(attr, 0)) ? open_file((*pin_at(pointer(attr, 0)))->of) : -NOT_FOUND;
     case 14:
         record("map_by_id");
         if (failing())
@@ -575,14 +586,15 @@ EXPORT result_t ebpf_object_get_info_by_fd(fd_t fd, uint8_t *info, uint32_t *siz
 EXPORT result_t ebpf_object_unpin(const char *path)
 {
     EnterCriticalSection(&lock);
-    object *o = pinned(path);
+    pin **at = pin_at(path), *found = *at;
     result_t r = EBPF_KEY_NOT_FOUND;
     record("unpin %s", path);
     if (failing()) {
         r = EBPF_NO_MEMORY;
-    } else if (o) {
-        o->pin[0] = 0;
-        release(o);
+    } else if (found) {
+        *at = found->next;
+        release(found->of);
+        free(found);
         r = EBPF_SUCCESS;
     }
     LeaveCriticalSection(&lock);
@@ -667,8 +679,28 @@ EXPORT void fake_reset(int fail, int old)
 {
     EnterCriticalSection(&lock);
     calls_length = 0, calls[0] = 0, count = 0;
-    fail_at = fail, old_version = old, no_loads = 0;
+    fail_at = fail, old_version = old, no_loads = 0, killed = 0;
     LeaveCriticalSection(&lock);
+}
+
+// fake_kill makes the call of a number from now on, and all after it, fail: to the objects
+// that is the end of the process, as it then closes what it has open.
+EXPORT void fake_kill(int at)
+{
+    fake_reset(at, 0);
+    killed = 1;
+}
+
+// fake_linked counts the links at an attach type.
+EXPORT int fake_linked(uint32_t number)
+{
+    EnterCriticalSection(&lock);
+    int n = 0;
+    for (size_t i = 0; i < sizeof attach_types / sizeof *attach_types; i++)
+        for (object *o = objects; o && attach_types[i].number == number; o = o->next)
+            n += o->kind == LINK && !strcmp(o->name, guid_text(&attach_types[i].guid));
+    LeaveCriticalSection(&lock);
+    return n;
 }
 
 EXPORT const char *fake_calls(void) { return calls; }

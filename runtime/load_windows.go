@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func loadDriver(spec *ebpf.CollectionSpec, driver string) (*ebpf.Collection, err
 	if err != nil {
 		return nil, err
 	}
-	collection, err := ebpf.LoadCollection(driver)
+	collection, err := loadCopy(driver)
 	if err != nil {
 		return nil, fmt.Errorf("%w: loading driver %s (is it signed, and the signer trusted?): %w", ErrKernel, driver, err)
 	}
@@ -53,6 +54,43 @@ func loadDriver(spec *ebpf.CollectionSpec, driver string) (*ebpf.Collection, err
 		return nil, fmt.Errorf("driver %s: %w", driver, err)
 	}
 	return collection, nil
+}
+
+// loadCopy loads a copy of a driver. Windows has a driver's file loaded once at a time
+// (docs/MultipleLoadNativeModule.md of eBPF for Windows), and what is pinned, or another
+// process, may have it loaded already. Copies go when they are no longer loaded.
+func loadCopy(driver string) (*ebpf.Collection, error) {
+	unlock, err := lockName(driver)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	content, err := os.ReadFile(driver)
+	if err != nil {
+		return nil, err
+	}
+	dir, prefix := filepath.Dir(driver), strings.TrimSuffix(filepath.Base(driver), ".sys")+".loaded-"
+	removeCopies(dir, prefix)
+	f, err := os.CreateTemp(dir, prefix+"*.sys")
+	if err != nil {
+		return nil, err
+	}
+	defer removeCopies(dir, prefix)
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	return ebpf.LoadCollection(f.Name())
+}
+
+// removeCopies removes what Windows has not loaded.
+func removeCopies(dir, prefix string) {
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), prefix) {
+			_ = os.Remove(filepath.Join(dir, f.Name()))
+		}
+	}
 }
 
 func fill(collection *ebpf.Collection, spec *ebpf.CollectionSpec) error {

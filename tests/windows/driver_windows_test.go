@@ -28,7 +28,10 @@ func driver(t *testing.T, p *codegen.Program) string {
 	require.NoError(t, err)
 	path := filepath.Join(dir, "corp.sys")
 	require.NoError(t, os.WriteFile(path, []byte(text.String()), 0o666))
-	t.Cleanup(func() { _, _ = os.Remove(path), os.Remove(dir) })
+	t.Cleanup(func() {
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Remove(dir), "copies are left in it")
+	})
 	return path
 }
 

@@ -337,30 +337,33 @@ func TestEngine(t *testing.T) {
 	f.closesOnce(t)
 }
 
-// What is pinned outlives the process, and the next one takes it over without a gap.
+// What is pinned outlives the process, and the next one takes it over without a gap; a
+// driver's file, too, which Windows does not have loaded twice.
 func TestPin(t *testing.T) {
 	f := newFake(t)
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
-	table, err := codegen.GenerateTable(diagram(t, corp), nil, codegen.Build{})
-	require.NoError(t, err)
-	opts := &runtime.KernelOptions{Table: table, Pin: "hopgate/corp"}
-	k, err := runtime.AttachKernel(engine, opts)
-	require.NoError(t, err)
-	require.NoError(t, k.Close())
-	require.Zero(t, f.objects(fakeFiles))
-	require.Equal(t, 2, f.objects(fakeLinks))
+	for name, file := range map[string]string{"instructions": "", "driver": driver(t, engine)} {
+		t.Run(name, func(t *testing.T) {
+			opts := &runtime.KernelOptions{Table: packed(t, corp), Pin: "hopgate/corp", Driver: file}
+			k, err := runtime.AttachKernel(engine, opts)
+			require.NoError(t, err)
+			require.NoError(t, k.Close())
+			require.Zero(t, f.objects(fakeFiles))
+			require.Equal(t, 2, f.objects(fakeLinks))
 
-	f.reset(0, false)
-	k, err = runtime.AttachKernel(engine, opts)
-	require.NoError(t, err)
-	require.Contains(t, f.recorded("attach instructions", "  link")[1], "attach", "both new links before the first old one goes")
-	require.NoError(t, k.Close())
-	require.Equal(t, 2, f.objects(fakeLinks))
-	require.NoError(t, runtime.Unpin(opts.Pin))
-	require.ErrorIs(t, runtime.Unpin(opts.Pin), fs.ErrNotExist)
-	f.clean(t)
-	f.closesOnce(t)
+			f.reset(0, false)
+			k, err = runtime.AttachKernel(engine, opts)
+			require.NoError(t, err)
+			require.Contains(t, f.recorded("attach instructions", "  link")[1], "attach", "both new links before the first old one goes")
+			require.NoError(t, k.Close())
+			require.Equal(t, 2, f.objects(fakeLinks))
+			require.NoError(t, runtime.Unpin(opts.Pin))
+			require.ErrorIs(t, runtime.Unpin(opts.Pin), fs.ErrNotExist)
+			f.clean(t)
+			f.closesOnce(t)
+		})
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -381,7 +384,7 @@ func TestRefusals(t *testing.T) {
 	refused("has no program `connect_authorization", other, runtime.KernelOptions{Driver: driver(t, accept)})
 	refused("its map `hopgate_counters` is not that of the policy: MaxEntries", three, runtime.KernelOptions{Driver: driver(t, other)})
 	refused("is no driver", other, runtime.KernelOptions{Driver: `C:\corp.o`})
-	refused("EBPF_FILE_NOT_FOUND", other, runtime.KernelOptions{Driver: `C:\no such\corp.sys`})
+	refused(`loading driver C:\no such\corp.sys`, other, runtime.KernelOptions{Driver: `C:\no such\corp.sys`})
 	linux, err := codegen.Generate(diagram(t, corp), &codegen.Options{Target: codegen.Linux})
 	require.NoError(t, err)
 	refused("the program is for target linux", linux, runtime.KernelOptions{})

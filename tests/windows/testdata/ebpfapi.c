@@ -15,7 +15,7 @@
 typedef int32_t fd_t;
 typedef int32_t result_t;
 
-enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_KEY_NOT_FOUND = 19, EBPF_EXTENSION_FAILED_TO_LOAD = 23 };
+enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_FAILED = 17, EBPF_KEY_NOT_FOUND = 19, EBPF_EXTENSION_FAILED_TO_LOAD = 23 };
 enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22, RANGE = 34 }; // errno
 
 // Keys and values go to the kernel and back in a request, whose length is a u16, after
@@ -43,6 +43,7 @@ typedef struct object {
     uint8_t *consumer, *producer, *data; // ring buffer
     HANDLE wake;
     uint32_t instructions; // program
+    char driver[260]; // the file of the driver that it is of
 } object;
 
 typedef struct pin {
@@ -602,7 +603,8 @@ EXPORT result_t ebpf_object_unpin(const char *path)
 }
 
 // ebpf_object_load_native_by_fds takes for a driver a text of lines
-// "map NAME TYPE KEY VALUE ENTRIES" and "program NAME".
+// "map NAME TYPE KEY VALUE ENTRIES" and "program NAME". Windows has a driver's file loaded
+// once at a time, as long as something of it is there (docs/MultipleLoadNativeModule.md).
 EXPORT result_t ebpf_object_load_native_by_fds(const char *path, size_t *map_count, fd_t *maps, size_t *program_count, fd_t *programs)
 {
     EnterCriticalSection(&lock);
@@ -611,18 +613,24 @@ EXPORT result_t ebpf_object_load_native_by_fds(const char *path, size_t *map_cou
     const char *base = strrchr(path, '\\');
     record("load_native %s", base ? base + 1 : path);
     FILE *f = NULL;
+    for (object *o = objects; o; o = o->next)
+        if (!strcmp(o->driver, path))
+            r = EBPF_FAILED;
     if (failing())
         r = EBPF_NO_MEMORY;
-    else if (!(f = fopen(path, "r")))
+    else if (!r && !(f = fopen(path, "r")))
         r = EBPF_FILE_NOT_FOUND;
     char line[256], name[64];
     unsigned type, key, value, entries;
     while (f && fgets(line, sizeof line, f)) {
         if (sscanf(line, "map %63s %u %u %u %u", name, &type, &key, &value, &entries) == 5 && m < *map_count) {
-            maps[m++] = open_file(new_map(name, type, key, value, entries));
+            object *o = new_map(name, type, key, value, entries);
+            snprintf(o->driver, sizeof o->driver, "%s", path);
+            maps[m++] = open_file(o);
         } else if (sscanf(line, "program %63s", name) == 1 && p < *program_count) {
             object *o = new_object(PROGRAM, name);
             o->type = CGROUP_SOCK_ADDR;
+            snprintf(o->driver, sizeof o->driver, "%s", path);
             programs[p++] = open_file(o);
         }
     }

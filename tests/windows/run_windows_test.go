@@ -97,7 +97,7 @@ func TestRunMisuse(t *testing.T) {
 		"--cgroup and a command are for Linux":            {"--cgroup", "x", path},
 		"--connect-stage and --udp-replies are for Linux": {"--connect-stage", "off", path},
 		"--hook linux needs a host of":                    {"--hook", "linux", path},
-		`C:\no such\engine.sys: `:                        {"--driver", `C:\no such\engine.sys`, path},
+		`C:\no such\engine.sys: `:                         {"--driver", `C:\no such\engine.sys`, path},
 		"started by the service control manager":          {"--service", path},
 		"the name of one ends in .sys":                    {"--driver", path, path},
 		"no policy has an interface `vpx`":                {"--bind", "vpx=0x1", path},

@@ -185,9 +185,6 @@ var mirrored = [...]int{
 
 // where is the number if it compares so with b; false if it cannot.
 func (a number) where(op int, b number, width int) (number, bool) {
-	half := uint64(1) << (width - 1)
-	negative := func(n number) bool { return n.min >= half }
-	positive := func(n number) bool { return n.max < half }
 	switch op {
 	case equal:
 		a.min, a.max = max(a.min, b.min), min(a.max, b.max)
@@ -245,7 +242,15 @@ func (a number) where(op int, b number, width int) (number, bool) {
 		a.max = min(a.max, a.value|a.mask)
 		return a.settle()
 	}
-	// Signed: the same as unsigned where both have one sign.
+	return a.whereSigned(op, b, width)
+}
+
+// whereSigned is where for signed comparisons: they are as the unsigned ones where both
+// numbers have one sign.
+func (a number) whereSigned(op int, b number, width int) (number, bool) {
+	half := uint64(1) << (width - 1)
+	negative := func(n number) bool { return n.min >= half }
+	positive := func(n number) bool { return n.max < half }
 	unsigned := [...]int{signedLess: less, signedLessEqual: lessEqual, signedGreater: greater, signedGreaterEqual: greaterEqual}[op]
 	below := op == signedLess || op == signedLessEqual
 	switch {

@@ -61,7 +61,11 @@ func assemble(blocks []block, entry blockID) (asm.Instructions, error) {
 	for i, b := range order {
 		rank[b] = i
 	}
-	var code []placed
+	n := 0
+	for _, id := range order {
+		n += len(blocks[id].code) + 2 // with a jump on each way
+	}
+	code := make([]placed, 0, n)
 	start := make([]int, len(order)) // by rank: index into code
 	for i, id := range order {
 		b := &blocks[id]
@@ -92,7 +96,7 @@ func assemble(blocks []block, entry blockID) (asm.Instructions, error) {
 // topological orders the blocks so that each stands before those it leads to, and
 // directly before its next one where that is possible.
 func topological(blocks []block, entry blockID) []blockID {
-	var order []blockID
+	order := make([]blockID, 0, len(blocks))
 	seen := make([]bool, len(blocks))
 	var visit func(id blockID)
 	visit = func(id blockID) {

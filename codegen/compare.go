@@ -28,22 +28,36 @@ type comparisons struct {
 	list []comparison
 	vars []compiler.Var // of each comparison
 	cons map[consKey]target
+	keys map[compiler.Var]int
 }
 
 type consKey struct {
-	v compiler.Var
+	v int // in keys
 	c comparison
+}
+
+// newComparisons has room for those of a graph.
+func newComparisons(g *compiler.Graph) comparisons {
+	n := 0
+	for i := range g.Nodes {
+		n += len(g.Nodes[i].Kids) - 1
+	}
+	return comparisons{make([]comparison, 0, n), make([]compiler.Var, 0, n), make(map[consKey]target, n), map[compiler.Var]int{}}
 }
 
 // lower gives the tree that finds the interval of a node's variable.
 func (cs *comparisons) lower(n *compiler.Node) target {
-	l := lowering{comparisons: cs, v: n.Var, starts: n.Starts, kids: n.Kids}
+	if _, ok := cs.keys[n.Var]; !ok {
+		cs.keys[n.Var] = len(cs.keys)
+	}
+	l := lowering{comparisons: cs, v: n.Var, key: cs.keys[n.Var], starts: n.Starts, kids: n.Kids}
 	return l.tree(0, len(n.Kids))
 }
 
 type lowering struct {
 	*comparisons
 	v      compiler.Var
+	key    int
 	starts []uint64
 	kids   []compiler.NodeID
 }
@@ -53,7 +67,7 @@ func (l *lowering) compare(op asm.JumpOp, value uint64, yes, no target) target {
 		return yes
 	}
 	c := comparison{op, value, yes, no}
-	key := consKey{l.v, c}
+	key := consKey{l.key, c}
 	if t, ok := l.cons[key]; ok {
 		return t
 	}
@@ -71,7 +85,7 @@ func (l *lowering) tree(i, j int) target {
 		return toNode(l.kids[i])
 	}
 	if k, ok := l.point(i, j); ok && j-i <= 2*compiler.Row {
-		rest := lowering{comparisons: l.comparisons, v: l.v, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
+		rest := lowering{comparisons: l.comparisons, v: l.v, key: l.key, starts: slices.Delete(slices.Clone(l.starts[i:j]), k-i, k-i+2), kids: slices.Delete(slices.Clone(l.kids[i:j]), k-i, k-i+2)}
 		return l.compare(asm.JEq, l.starts[k], toNode(l.kids[k]), rest.tree(0, len(rest.kids)))
 	}
 	run := 1

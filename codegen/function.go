@@ -134,8 +134,9 @@ type point struct {
 }
 
 func (f *function) body(g *compiler.Graph, c connection) blockID {
-	b := &body{function: f, graph: g, connection: c, memo: map[point]blockID{}}
-	b.trees.cons = map[consKey]target{}
+	b := &body{function: f, graph: g, connection: c, trees: newComparisons(g)}
+	b.memo = make(map[point]blockID, cap(b.trees.list)+len(g.Nodes))
+	f.blocks = slices.Grow(f.blocks, cap(b.trees.list))
 	b.homes = b.chooseHomes()
 	b.first = firstRules(g)
 	if f.meetsAnew {

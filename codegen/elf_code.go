@@ -84,10 +84,13 @@ func placeFunctions(p *Program) ([]*codeSection, error) {
 			if !isIdentifier(part.name) {
 				return nil, fmt.Errorf("function name `%s` is no C identifier", part.name)
 			}
+			old, known := placed[part.name]
+			if known && n > 0 && old.local && old.callsOnly(local) && slices.Equal(old.instructions, part.instructions) {
+				continue // which spares encoding it again
+			}
 			if err := part.encode(p, local); err != nil {
 				return nil, fmt.Errorf("function `%s`: %w", part.name, err)
 			}
-			old, known := placed[part.name]
 			switch {
 			case n == 0 && known, known && !old.same(&part):
 				return nil, fmt.Errorf("two functions are called `%s`", part.name)
@@ -148,12 +151,21 @@ func (f *placedFunction) same(g *placedFunction) bool {
 	return f.local && g.local && bytes.Equal(f.data, g.data) && slices.Equal(f.relocations, g.relocations)
 }
 
+// callsOnly reports whether the function calls only functions of the kernel and such
+// local ones.
+func (f *placedFunction) callsOnly(local map[string]bool) bool {
+	return !slices.ContainsFunc(f.relocations, func(r relocation) bool {
+		return r.kind == relocation32 && kernelFunctions[r.symbol] == 0 && !local[r.symbol]
+	})
+}
+
 // encode sets data and relocations. Local are the functions that may be called.
 func (f *placedFunction) encode(p *Program, local map[string]bool) error {
 	if len(f.instructions) == 0 {
 		return fmt.Errorf("is empty")
 	}
 	var out bytes.Buffer
+	out.Grow(int(f.instructions.Size()))
 	for i, ins := range f.instructions {
 		offset, reference := uint64(out.Len()), ins.Reference()
 		switch {

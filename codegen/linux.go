@@ -53,11 +53,11 @@ func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if err := onlyConnect(d.Policy); err != nil {
 		return nil, err
 	}
-	return generateStages(d, d.Without(notYetKnown...), opts)
+	return generateStages(d, func() *compiler.Diagram { return d.Without(notYetKnown...) }, opts)
 }
 
 // generateStages makes a program of the diagrams of the late stages and the early ones.
-func generateStages(d, early *compiler.Diagram, opts *Options) (*Program, error) {
+func generateStages(d *compiler.Diagram, makeEarly func() *compiler.Diagram, opts *Options) (*Program, error) {
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	for _, i := range lateInterfaces(d.Policy) {
 		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
@@ -67,7 +67,7 @@ func generateStages(d, early *compiler.Diagram, opts *Options) (*Program, error)
 		return nil, err
 	}
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
-	decisions, walked, err := decisions(d, early, opts)
+	early, decisions, walked, err := decisions(d, makeEarly, opts)
 	if err != nil {
 		return nil, err
 	}

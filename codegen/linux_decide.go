@@ -1,7 +1,9 @@
 package codegen
 
 import (
+	"cmp"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
@@ -170,20 +172,30 @@ func (f *function) describeNetwork(next blockID) blockID {
 }
 
 // decisions are the functions of the graphs of the early stages and the others, and
-// what each takes the verifier.
-func decisions(whole, early *compiler.Diagram, opts *Options) (all []asm.Instructions, walked map[string]KernelWalk, err error) {
-	walked = map[string]KernelWalk{}
-	for _, d := range []*compiler.Diagram{early, whole} {
-		for _, ipv6 := range []bool{false, true} {
-			code, walk, err := decision(d, ipv6, d == early, opts)
-			if err != nil {
-				return nil, nil, err
-			}
-			all = append(all, code)
-			walked[code[0].Symbol()] = walk
+// what each takes the verifier. It also gives the diagram of the early stages, which it
+// makes beside the functions of the others.
+func decisions(whole *compiler.Diagram, makeEarly func() *compiler.Diagram, opts *Options) (early *compiler.Diagram, all []asm.Instructions, walked map[string]KernelWalk, err error) {
+	all = make([]asm.Instructions, 4)
+	var walks [4]KernelWalk
+	var errs [4]error
+	var functions sync.WaitGroup
+	families := func(first int, d *compiler.Diagram) {
+		for i, ipv6 := range []bool{false, true} {
+			functions.Go(func() { all[first+i], walks[first+i], errs[first+i] = decision(d, ipv6, first == 0, opts) })
 		}
 	}
-	return all, walked, nil
+	families(2, whole)
+	early = makeEarly()
+	families(0, early)
+	functions.Wait()
+	if err := cmp.Or(errs[:]...); err != nil {
+		return nil, nil, nil, err
+	}
+	walked = map[string]KernelWalk{}
+	for i, code := range all {
+		walked[code[0].Symbol()] = walks[i]
+	}
+	return early, all, walked, nil
 }
 
 // testsInterfaces reports whether the graph compares with an interface that the

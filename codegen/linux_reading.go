@@ -68,7 +68,8 @@ func Stages(p *compiler.Policy, opts *Options, calls Calls) (*Program, error) {
 		}
 		return d
 	}
-	return generateStages(diagram(calls.Network4, calls.Network6, calls.Alike), diagram(false, false, calls.EarlyAlike), opts)
+	early := func() *compiler.Diagram { return diagram(false, false, calls.EarlyAlike) }
+	return generateStages(diagram(calls.Network4, calls.Network6, calls.Alike), early, opts)
 }
 
 // anyGraph is a graph that tests the network context, or nothing.

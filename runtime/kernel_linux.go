@@ -183,7 +183,7 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 		return nil, err
 	}
 	if missingPrivileges() == "" && !ReadsDevices() && spec.Maps[codegen.DevicesMap] == nil {
-		return nil, fmt.Errorf("%w: programs that read devices need CAP_PERFMON; those with a map of devices do not", ErrKernel)
+		return nil, fmt.Errorf("%w: the program reads devices itself, as that of form table does, which needs CAP_PERFMON; form code with a map of devices does not", ErrKernel)
 	}
 	opts := ebpf.CollectionOptions{Cache: k.cache, MapReplacements: map[string]*ebpf.Map{}}
 	for name, m := range k.kept {

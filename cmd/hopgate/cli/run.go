@@ -91,7 +91,7 @@ func kernelFlags(cmd *cobra.Command) *kernelOptions {
 	cmd.Flags().StringVar(&o.cgroup, "cgroup", "", "judge the processes of the cgroup v2 directory `PATH`")
 	cmd.Flags().StringVar(&o.pin, "pin", "", "keep the policy in force after the end, pinned in `DIR` on a BPF file system")
 	o.connectStage = choiceFlag(cmd, "connect-stage", "off leaves TCP connections to the packet stage: where nftables reroutes", "on", "off")
-	o.udpReplies = choiceFlag(cmd, "udp-replies", "leave does not judge datagrams to a peer that has sent first, as to a server's clients", "judge", "leave")
+	o.udpReplies = choiceFlag(cmd, "udp-replies", "leave does not judge datagrams to a peer that has sent first, as to a server's clients; on Linux, in form code", "judge", "leave")
 	cmd.Flags().BoolVar(&o.json, "json", false, "print decisions as JSON")
 	cmd.Flags().BoolVar(&o.verifierLog, "verifier-log", false, "print the kernel verifier's log when it refuses a program")
 	cmd.Flags().StringVar(&o.driver, "driver", "", "on Windows, load the signed driver `FILE`.sys")

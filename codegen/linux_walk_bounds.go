@@ -18,7 +18,7 @@ func (s *walkState) apply(ins *asm.Instruction) {
 		s.set(ins.Dst, unbounded)
 	case class == asm.ALUClass, class == asm.ALU64Class:
 		b := s.compute(ins)
-		if class == asm.ALUClass && b.high > math.MaxUint32 {
+		if class == asm.ALUClass && ins.OpCode.ALUOp() != asm.Swap && b.high > math.MaxUint32 {
 			b = bounds{0, math.MaxUint32}
 		}
 		s.set(ins.Dst, b)

@@ -155,11 +155,10 @@ func (k *Kernel) prepare(program *codegen.Program, t *codegen.Table) (*loaded, c
 		state.Interfaces = nil
 		err = k.putTable(next, t, program.Sets)
 	default:
-		if state.Interfaces, err = findInterfaces(program.Interfaces); err != nil {
-			k.problem(err)
+		if state.Interfaces, err = findInterfaces(program.Interfaces); err == nil {
+			k.bound = state.Interfaces
+			err = k.keepSets(next)
 		}
-		k.bound = state.Interfaces
-		err = k.keepSets(next)
 	}
 	if err == nil {
 		err = next.setState(&state)
@@ -400,12 +399,12 @@ func cgroupID(path string) (uint64, error) {
 	if err := unix.Statfs(path, &fsys); err != nil {
 		return 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	if fsys.Type != unix.CGROUP2_SUPER_MAGIC {
-		return 0, fmt.Errorf("%s is no cgroup v2 directory", path)
-	}
 	var stat unix.Stat_t
 	if err := unix.Stat(path, &stat); err != nil {
 		return 0, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if fsys.Type != unix.CGROUP2_SUPER_MAGIC || stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return 0, fmt.Errorf("%s is no cgroup v2 directory", path)
 	}
 	return stat.Ino, nil
 }
@@ -425,12 +424,15 @@ func networkCookie() (uint64, error) {
 }
 
 // explainLoad says in words why a program could not be loaded. Without privileges
-// the kernel's features cannot be told either, so that those come first.
+// the kernel's features cannot be told either, so that those come first, and what the
+// error guesses at is left out.
 func explainLoad(err error) error {
 	verifier := new(ebpf.VerifierError)
 	switch {
 	case missingPrivileges() != "":
-		return fmt.Errorf("%w: loading programs needs %s; run as root: %w", ErrKernel, missingPrivileges(), err)
+		return fmt.Errorf("%w: loading programs needs %s; run as root", ErrKernel, missingPrivileges())
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: this process may not load programs: capabilities of a user namespace do not count, and a container or a locked-down kernel may forbid it", ErrKernel)
 	case errors.As(err, &verifier):
 		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):

@@ -35,7 +35,7 @@ func (k *Kernel) openPins() error {
 			_ = l.Close()
 			delete(k.links, stage)
 		case c.CgroupId != k.cgroup:
-			return fmt.Errorf("what is pinned in %s is attached to another cgroup than %s: remove the directory, or pin elsewhere", k.opts.Pin, k.opts.Cgroup)
+			return fmt.Errorf("what is pinned in %s is attached to another cgroup than %s: pin elsewhere, or end it by `hopgate unpin --pin %s`", k.opts.Pin, k.opts.Cgroup, k.opts.Pin)
 		}
 	}
 	for _, name := range keptMaps {

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -28,7 +27,7 @@ func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error
 	if before != nil {
 		defer before.Close()
 	}
-	with, err := loading(t, k.state.Network, k.problem)
+	with, err := loading(t, k.state.Network)
 	if err != nil {
 		return err
 	}
@@ -43,9 +42,8 @@ func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error
 	return nil
 }
 
-// loading looks up the interfaces that a table names, and tells of those that cannot be
-// had here.
-func loading(t *codegen.Table, network uint64, problem func(error)) (with codegen.TableLoading, err error) {
+// loading looks up the interfaces that a table names.
+func loading(t *codegen.Table, network uint64) (with codegen.TableLoading, err error) {
 	if !t.NamesInterfaces() {
 		return with, nil
 	}
@@ -54,21 +52,16 @@ func loading(t *codegen.Table, network uint64, problem func(error)) (with codege
 		return with, err
 	}
 	with.Network = network
-	if with.Interfaces, err = findInterfaces(about.Interfaces); err != nil {
-		problem(err)
-	}
-	return with, nil
+	with.Interfaces, err = findInterfaces(about.Interfaces)
+	return with, err
 }
 
-// loadingHere is loading for a table that must have all its interfaces.
 func loadingHere(t *codegen.Table) (codegen.TableLoading, error) {
 	network, err := networkCookie()
 	if err != nil {
 		return codegen.TableLoading{}, err
 	}
-	var problem error
-	with, err := loading(t, network, func(err error) { problem = err })
-	return with, errors.Join(err, problem)
+	return loading(t, network)
 }
 
 // bindTable writes the interfaces of the table in force.

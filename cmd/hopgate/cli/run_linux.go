@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	if err := e.enforce(policy, cgroup); err != nil {
 		return c.explainRefusal(o, err)
 	}
-	c.warnOfReroutes(o)
+	e.warnOfReroutes()
 	if !runtime.ReadsDevices() {
 		fmt.Fprintln(c.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
 	}
@@ -173,6 +174,7 @@ func (e *enforcement) reload() {
 		fmt.Fprintln(e.err, "hopgate: the policy before stays in force")
 		return
 	}
+	e.warnOfReroutes()
 	fmt.Fprintf(e.err, "hopgate: policy %s is in force, loaded again\n", policy.Name)
 }
 
@@ -244,11 +246,15 @@ func (o *kernelOptions) makeCgroup() (path string, remove func(), err error) {
 	if o.cgroup != "" {
 		return o.cgroup, func() {}, nil
 	}
-	root := "/sys/fs/cgroup"
-	var fs unix.Statfs_t
-	if unix.Statfs(root+"/unified", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-		root += "/unified"
+	roots := []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
+	at := slices.IndexFunc(roots, func(root string) bool {
+		var fs unix.Statfs_t
+		return unix.Statfs(root, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+	})
+	if at < 0 {
+		return "", nil, fmt.Errorf("no cgroup v2 file system is mounted at %s: name a cgroup with --cgroup PATH", strings.Join(roots, " or "))
 	}
+	root := roots[at]
 	if len(o.command) == 0 {
 		return "", nil, misuse{fmt.Errorf("which processes? --cgroup PATH, or a command after `--`; --cgroup %s is the whole host", root)}
 	}
@@ -317,11 +323,16 @@ func waitUntilEmpty(cgroup string) error {
 
 // warnOfReroutes names the nftables chains that may change routes behind the
 // connect stage's back.
-func (c *console) warnOfReroutes(o *kernelOptions) {
+func (e *enforcement) warnOfReroutes() {
+	if e.o.connectStage.value == "off" {
+		return
+	}
 	chains, err := runtime.ReroutingChains()
-	if err == nil && len(chains) > 0 && o.connectStage.value == "on" {
-		fmt.Fprintf(c.err, "hopgate: nftables chain %s may move a connection to another interface after the connect stage has judged it, which can deny one that would be allowed; --connect-stage off judges the packets alone\n",
-			strings.Join(chains, ", "))
+	if err != nil {
+		fmt.Fprintf(e.err, "hopgate: whether nftables moves connections to other interfaces cannot be told: %v\n", err)
+	}
+	for _, chain := range chains {
+		fmt.Fprintf(e.err, "hopgate: nftables chain %s may move a connection to another interface after the connect stage has judged it, which can deny one that would be allowed; --connect-stage off judges the packets alone\n", chain)
 	}
 }
 

@@ -16,7 +16,7 @@ type Event struct {
 	Verdict lang.Verdict     // the deciding rule's verdict
 	Answer  lang.Verdict     // what the hook was told; differs in audit mode
 	Request compiler.Request // the connection; network context unknown where it was not read
-	Process uint32           // process id
+	Process uint32           // process id; 0 where the kernel sends on its own, as when a timer of TCP ends
 
 	Generation uint8 // of an engine's table, its lowest bits; 0 of another program
 }

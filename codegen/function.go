@@ -24,6 +24,7 @@ type function struct {
 	audit    bool
 	replies  bool          // Options.LeaveReplies
 	devices  bool          // Options.DeviceMap
+	packets  bool          // on Linux: the stage sees packets, which others than the process that runs may have sent
 	table    bool          // an engine of the table form: no diagram, and counters are in the table
 	frame    int16         // of an engine: where the stack of a decision begins
 	hook     compiler.Hook // whose table

@@ -95,7 +95,7 @@ func generateStages(d *compiler.Diagram, makeEarly func() *compiler.Diagram, opt
 // linuxStage writes the code of a stage with the local functions it calls, of which
 // some may be decisions.
 func (f *function) linuxStage(stage *linuxStage, decisions []asm.Instructions) (asm.Instructions, error) {
-	f.sees, f.early = flow, stage.early
+	f.sees, f.early, f.packets = flow, stage.early, stage.name == "egress"
 	if !stage.ipv6 {
 		f.sees = flow.mapped()
 	}

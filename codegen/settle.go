@@ -112,16 +112,20 @@ func (f *function) event(next blockID) blockID {
 	}
 	b.address(eventRemote, c, c.remote.ip, f.ipv6)
 	b.address(eventLocal, c, c.local.ip, f.ipv6)
-	b.code = append(b.code, f.target.call(helperPidTgid))
-	b.code = append(b.code, asm.StoreMem(regStack, stackEvent+eventProcess, asm.R0, asm.DWord))
-	b.code = append(b.code,
+	write := f.straight(next,
 		loadMap(asm.R1, EventsMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackEvent),
 		asm.Mov.Imm(asm.R3, EventSize),
 		asm.Mov.Imm(asm.R4, 0),
 		f.target.call(helperRingbufOutput))
-	return f.describeInterface(f.straight(next, b.code...))
+	process := f.straight(write,
+		f.target.call(helperPidTgid),
+		asm.StoreMem(regStack, stackEvent+eventProcess, asm.R0, asm.DWord))
+	if f.packets {
+		process = f.ifSender(process, f.straight(write, storeImm(stackEvent+eventProcess, 0, asm.DWord)))
+	}
+	return f.describeInterface(f.straight(process, b.code...))
 }
 
 // eventWriter collects the code that fills in an event on the stack.

@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	goruntime "runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,4 +178,36 @@ func TestFlappingRouteLeaksNothing(t *testing.T) {
 	leaks.none(t)
 	require.NotZero(t, w.heardUDP.Load())
 	require.NotZero(t, w.heardTCP.Load())
+}
+
+// A process is named if it has sent what is denied: not if a timer of TCP has interrupted
+// it to send a packet of somebody else's.
+func TestProcessHasSent(t *testing.T) {
+	w := newWorld(t)
+	events := make(chan uint32, 16)
+	attach(t, corpPolicy, runtime.KernelOptions{Event: func(_ *codegen.Program, e *codegen.Event) { events <- e.Process }})
+	moved := func() int {
+		w.route("vpn0")
+		fd := socket(t, at(corp4), unix.SOCK_STREAM, 0)
+		require.NoError(t, unix.Connect(fd, sockaddr(at(corp4))))
+		w.route("wan0")
+		return fd
+	}
+	require.NoError(t, sendOn(moved()))
+	require.EqualValues(t, os.Getpid(), <-events)
+
+	fd := moved()
+	require.NoError(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 1))
+	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+	var busy sync.WaitGroup // so that the timer interrupts this process
+	var ended atomic.Bool
+	for range goruntime.NumCPU() {
+		busy.Go(func() {
+			for !ended.Load() {
+			}
+		})
+	}
+	require.Zero(t, <-events)
+	ended.Store(true)
+	busy.Wait()
 }

@@ -1,0 +1,18 @@
+package codegen
+
+import "github.com/cilium/ebpf/asm"
+
+// ifSender goes to yes if the process that runs has sent the packet. TCP also sends when
+// a timer or an acknowledgement has interrupted somebody else, but then no process has
+// locked the socket. Programs that cannot read that know only that who connects sends a
+// SYN.
+func (f *function) ifSender(yes, no blockID) blockID {
+	locked := f.branch(asm.JEq, asm.R1, 0, no, yes,
+		append(loadOfPacket(asm.R1, regContext, "sk"), loadMember(asm.R1, asm.R1, "sock", "sk_lock.owned"))...)
+	if f.devices {
+		locked = f.branch(asm.JEq, asm.R1, linuxSynSent, yes, no, asm.LoadMem(asm.R1, asm.R0, linuxSockState, asm.Word))
+		locked = f.branch(asm.JEq, asm.R0, 0, no, locked, asm.FnSkFullsock.Call())
+		locked = f.branch(asm.JEq, asm.R1, 0, no, locked, asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))
+	}
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, locked, yes, asm.LoadMem(asm.R1, regStack, stackFlow+flowProtocol, asm.Word))
+}

@@ -61,7 +61,14 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		return nil, errors.Join(err, k.release())
 	}
 	fresh := len(k.stages) == 0
-	if err = k.Update(program); err == nil {
+	adopted, err := k.adopt(program)
+	switch {
+	case adopted:
+		err = k.LoadTable(opts.Table)
+	case err == nil:
+		err = k.Update(program)
+	}
+	if err == nil {
 		return k, nil
 	}
 	err = errors.Join(err, k.release())
@@ -113,6 +120,12 @@ func (k *Kernel) Update(program *codegen.Program) error {
 	k.now = next
 	k.noteTable()
 	k.describe(next.program)
+	k.pinned.Engine = ""
+	if k.opts.Table != nil && k.opts.Pin != "" {
+		var failed error
+		k.pinned.Engine, failed = engineIdentity(program, k.stages, next.Maps[codegen.TableMap])
+		err = errors.Join(err, failed)
+	}
 	return errors.Join(err, k.pin())
 }
 
@@ -346,7 +359,11 @@ func (k *Kernel) openPins() error {
 		case err != nil:
 			return fmt.Errorf("%w: pinned link %s: %w", ErrKernel, at, err)
 		default:
-			k.stages = append(k.stages, stage{attach: a, Link: l})
+			made := stage{attach: a, Link: l}
+			if info, err := l.Info(); err == nil {
+				made.program = uint32(info.Program)
+			}
+			k.stages = append(k.stages, made)
 		}
 	}
 	pinned, counters, err := readPinned(k.opts.Pin)
@@ -377,6 +394,7 @@ func (k *Kernel) pin() error {
 		m    *ebpf.Map
 	}{
 		{codegen.CountersMap, counters}, {codegen.TableMap, k.now.Maps[codegen.TableMap]}, {codegen.SetsMap, k.now.Maps[codegen.SetsMap]},
+		{codegen.EventsMap, k.now.Maps[codegen.EventsMap]},
 	} {
 		if err := pinAt(k.pinPath(kept.name), kept.m); err != nil {
 			return err

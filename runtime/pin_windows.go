@@ -27,7 +27,7 @@ var authorizationTypes = []codegen.AttachType{
 
 // pinNames are the names under which links and maps are pinned.
 func pinNames() []string {
-	names := []string{programMap, codegen.CountersMap, codegen.TableMap, codegen.SetsMap}
+	names := []string{programMap, codegen.CountersMap, codegen.TableMap, codegen.SetsMap, codegen.EventsMap}
 	for _, a := range authorizationTypes {
 		names = append(names, pinName(a))
 	}

@@ -30,6 +30,7 @@ const (
 type pinnedProgram struct {
 	Policy     string            `json:"policy"`
 	Hook       compiler.Hook     `json:"hook,omitempty"`
+	Engine     string            `json:"engine,omitempty"` // on Windows, engineIdentity
 	Rules      []codegen.Rule    `json:"rules"`
 	Sets       []codegen.Set     `json:"sets,omitempty"`
 	Starts     map[string]string `json:"starts,omitempty"` // what sets start with, by name, as setStart tells it

@@ -35,7 +35,7 @@ func driver(t *testing.T, p *codegen.Program) string {
 	return path
 }
 
-var pins = []string{"connect_authorization4", "connect_authorization6", "hopgate_program", codegen.CountersMap, codegen.TableMap, codegen.SetsMap}
+var pins = []string{"connect_authorization4", "connect_authorization6", "hopgate_program", codegen.CountersMap, codegen.TableMap, codegen.SetsMap, codegen.EventsMap}
 
 // unpin removes what is pinned.
 func unpin(t *testing.T, f *fake) {

@@ -337,29 +337,43 @@ func TestEngine(t *testing.T) {
 	f.closesOnce(t)
 }
 
-// What is pinned outlives the process, and the next one takes it over without a gap; a
-// driver's file, too, which Windows does not have loaded twice.
+// What is pinned outlives the process, and the next one goes on with it: with the engine
+// itself, where that is its own, and else by one that it attaches before the one of before
+// goes. Of a driver that is a copy, as Windows has no file loaded twice.
 func TestPin(t *testing.T) {
 	f := newFake(t)
 	engine, err := codegen.GenerateEngine(codegen.Windows)
 	require.NoError(t, err)
+	other := *engine
+	other.Build.Version = "v0.0.1"
 	for name, file := range map[string]string{"instructions": "", "driver": driver(t, engine)} {
 		t.Run(name, func(t *testing.T) {
-			opts := &runtime.KernelOptions{Table: packed(t, corp), Pin: "hopgate/corp", Driver: file}
-			k, err := runtime.AttachKernel(engine, opts)
+			run := func(engine *codegen.Program, text string) {
+				t.Helper()
+				k, err := runtime.AttachKernel(engine, &runtime.KernelOptions{Table: packed(t, text), Pin: "hopgate/corp", Driver: file})
+				require.NoError(t, err)
+				status, err := k.Status()
+				require.NoError(t, err)
+				require.NotZero(t, status.Stages[0].Program)
+				require.NoError(t, k.Close())
+				require.Zero(t, f.objects(fakeFiles))
+				require.Equal(t, 2, f.objects(fakeLinks))
+			}
+			run(engine, corp)
+			f.reset(0, false)
+			run(engine, "policy next { default deny }")
+			require.Empty(t, f.recorded("attach instructions", "prog_load", "load_native"))
+			require.Len(t, f.recorded("map_update hopgate_policy"), 1)
+			status, err := runtime.PinnedStatus("hopgate/corp")
 			require.NoError(t, err)
-			require.NoError(t, k.Close())
-			require.Zero(t, f.objects(fakeFiles))
-			require.Equal(t, 2, f.objects(fakeLinks))
+			require.Equal(t, "next", status.Policy)
+			require.Equal(t, 2, status.Generation)
 
 			f.reset(0, false)
-			k, err = runtime.AttachKernel(engine, opts)
-			require.NoError(t, err)
+			run(&other, corp)
 			require.Contains(t, f.recorded("attach instructions", "  link")[1], "attach", "both new links before the first old one goes")
-			require.NoError(t, k.Close())
-			require.Equal(t, 2, f.objects(fakeLinks))
-			require.NoError(t, runtime.Unpin(opts.Pin))
-			require.ErrorIs(t, runtime.Unpin(opts.Pin), fs.ErrNotExist)
+			require.NoError(t, runtime.Unpin("hopgate/corp"))
+			require.ErrorIs(t, runtime.Unpin("hopgate/corp"), fs.ErrNotExist)
 			f.clean(t)
 			f.closesOnce(t)
 		})

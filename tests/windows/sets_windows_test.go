@@ -2,6 +2,7 @@ package windows
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -210,21 +211,37 @@ func TestLoadPinnedTable(t *testing.T) {
 	f.clean(t)
 }
 
-// takeOver starts the policy that attached has pinned, and ends again.
-func takeOver(t *testing.T, table bool) func() error {
-	p, opts := program(t, corp), &runtime.KernelOptions{Pin: pinnedAt}
-	if table {
-		engine, err := codegen.GenerateEngine(codegen.Windows)
-		require.NoError(t, err)
-		p, opts.Table = engine, packed(t, corp)
-	}
-	return func() error {
-		k, err := runtime.AttachKernel(p, opts)
-		if err == nil {
-			err = k.Close()
+// takeOvers are the ways in which a start takes over what attached has pinned, each of
+// which ends again: as it would by itself, and by an engine of another version.
+func takeOvers(t *testing.T, table bool) []func() error {
+	way := func(p *codegen.Program, opts *runtime.KernelOptions) func() error {
+		opts.Pin = pinnedAt
+		return func() error {
+			k, err := runtime.AttachKernel(p, opts)
+			if err == nil {
+				err = k.Close()
+			}
+			return err
 		}
-		return err
 	}
+	if !table {
+		return []func() error{way(program(t, corp), &runtime.KernelOptions{})}
+	}
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	other := *engine
+	other.Build.Version = "v0.0.1"
+	opts := &runtime.KernelOptions{Table: packed(t, corp)}
+	return []func() error{way(engine, opts), way(&other, opts)}
+}
+
+// after is the next call to fail after the call of number n: of those that read a table's
+// pages, one after the other, only some.
+func after(n int, failed string) int {
+	if strings.HasPrefix(failed, "map_lookup hopgate_table ") {
+		return n + 61
+	}
+	return n + 1
 }
 
 // Each call that can fail fails once when a start takes over what is pinned: both
@@ -233,20 +250,21 @@ func TestTakeOverFailures(t *testing.T) {
 	forms(t, func(t *testing.T, f *fake, table bool) {
 		k, _ := attached(t, table)
 		require.NoError(t, k.Close())
-		takeOver := takeOver(t, table)
-		f.reset(0, false)
-		require.NoError(t, takeOver())
-		total := f.count()
-		require.Greater(t, total, 20)
-		for n := 1; n <= total; n++ {
-			f.reset(n, false)
-			err := takeOver()
-			failed := f.failed()
-			require.GreaterOrEqual(t, f.objects(fakeLinks), 2, "%s: %v", failed, err)
-			require.Zero(t, f.objects(fakeFiles), "%s: %v", failed, err)
+		for _, takeOver := range takeOvers(t, table) {
 			f.reset(0, false)
-			require.NoError(t, takeOver(), failed) // puts in order what was left
-			require.Equal(t, 2, f.objects(fakeLinks), failed)
+			require.NoError(t, takeOver())
+			total := f.count()
+			require.Greater(t, total, 20)
+			for n, failed := 1, ""; n <= total; n = after(n, failed) {
+				f.reset(n, false)
+				err := takeOver()
+				failed = f.failed()
+				require.GreaterOrEqual(t, f.objects(fakeLinks), 2, "%s: %v", failed, err)
+				require.Zero(t, f.objects(fakeFiles), "%s: %v", failed, err)
+				f.reset(0, false)
+				require.NoError(t, takeOver(), failed) // puts in order what was left
+				require.Equal(t, 2, f.objects(fakeLinks), failed)
+			}
 		}
 	})
 }
@@ -258,23 +276,24 @@ func TestTakeOverKilled(t *testing.T) {
 		k, _ := attached(t, table)
 		require.NoError(t, k.Close())
 		require.NoError(t, runtime.ChangePinnedSet(pinnedAt, "servers", compiler.AddToSet, []string{"192.0.2.1"}))
-		takeOver := takeOver(t, table)
-		f.reset(0, false)
-		require.NoError(t, takeOver())
-		total := f.count()
-		for n := 1; n <= total; n++ {
-			f.kill(n)
-			_ = takeOver()
-			at := f.failed()
+		for _, takeOver := range takeOvers(t, table) {
 			f.reset(0, false)
-			require.Zero(t, f.objects(fakeFiles), at)
-			for _, family := range []int{12, 13} {
-				require.NotZero(t, f.linked(family), "%s: attach type %d", at, family)
+			require.NoError(t, takeOver())
+			total := f.count()
+			for n, at := 1, ""; n <= total; n = after(n, at) {
+				f.kill(n)
+				_ = takeOver()
+				at = f.failed()
+				f.reset(0, false)
+				require.Zero(t, f.objects(fakeFiles), at)
+				for _, family := range []int{12, 13} {
+					require.NotZero(t, f.linked(family), "%s: attach type %d", at, family)
+				}
+				k, _ := attached(t, table)
+				require.Equal(t, ranges(t, "10.0.0.0/8", "192.0.2.1"), values(t, k), at)
+				require.NoError(t, k.Close())
+				require.Equal(t, 2, f.objects(fakeLinks), at)
 			}
-			k, _ := attached(t, table)
-			require.Equal(t, ranges(t, "10.0.0.0/8", "192.0.2.1"), values(t, k), at)
-			require.NoError(t, k.Close())
-			require.Equal(t, 2, f.objects(fakeLinks), at)
 		}
 	})
 }
@@ -292,6 +311,22 @@ func TestTakeOverByAnotherHook(t *testing.T) {
 	require.Zero(t, f.linked(12))
 	require.Equal(t, 1, f.linked(5))
 	require.Equal(t, 2, f.objects(fakeLinks))
+	require.NoError(t, runtime.Unpin(pinnedAt))
+	f.clean(t)
+}
+
+// A start goes on with a pinned engine at recv_accept, where Windows takes one program.
+func TestTakeOverOfAccept(t *testing.T) {
+	f := newFake(t)
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	for range 2 {
+		k, err := runtime.AttachKernel(engine, &runtime.KernelOptions{Pin: pinnedAt, Table: packed(t, "policy in { hook accept\n default deny }")})
+		require.NoError(t, err)
+		require.NoError(t, k.Close())
+		require.Equal(t, 1, f.linked(5))
+		require.Equal(t, 1, f.linked(6))
+	}
 	require.NoError(t, runtime.Unpin(pinnedAt))
 	f.clean(t)
 }

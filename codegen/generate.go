@@ -1,9 +1,11 @@
 package codegen
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -47,15 +49,22 @@ func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if d.Policy.Hook == compiler.Accept {
 		names = [2]AttachType{AttachRecvAccept4, AttachRecvAccept6}
 	}
+	var codes [2]asm.Instructions
+	var errs [2]error
+	var families sync.WaitGroup
+	for i := range names {
+		families.Go(func() {
+			if codes[i], errs[i] = newFunction(d, i == 1, opts).generate(); errs[i] == nil {
+				codes[i], errs[i] = withLookups(codes[i], opts.Target)
+			}
+		})
+	}
+	families.Wait()
+	if err := cmp.Or(errs[0], errs[1]); err != nil {
+		return nil, err
+	}
 	for i, attach := range names {
-		code, err := newFunction(d, i == 1, opts).generate()
-		if err == nil {
-			code, err = withLookups(code, opts.Target)
-		}
-		if err != nil {
-			return nil, err
-		}
-		name := attach.Section()[len("cgroup/"):]
+		code, name := codes[i], attach.Section()[len("cgroup/"):]
 		if n := slots(code); n > MaxWindowsInstructions {
 			return nil, fmt.Errorf("policy `%s` is %w for target windows: %s needs %d instructions, the limit is %d [too-large]: use larger prefixes and ranges, fewer rules, or --no-counters",
 				d.Policy.Name, ErrTooLarge, name, n, MaxWindowsInstructions)

@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -47,14 +45,8 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		return err
 	}
 	defer remove()
-	e := &enforcement{
-		console: c, o: o, files: files, table: o.form.value == "table",
-		signals: make(chan os.Signal, 4), events: make(chan decided, 1<<14), problems: make(chan error, 64),
-	}
-	var printing sync.WaitGroup
-	printing.Go(e.print)
-	defer printing.Wait()
-	defer close(e.events)
+	e := &enforcement{reports: c.startReports(o), files: files, table: o.form.value == "table", signals: make(chan os.Signal, 4)}
+	defer e.close()
 	signal.Notify(e.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(e.signals)
 	// Somebody who reads the output and goes away must not end the policy.
@@ -69,57 +61,22 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		fmt.Fprintln(c.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
 	}
 	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", policy.Name, cgroup)
-	err = errors.Join(e.run(cgroup), e.hook.Close())
-	e.sayLost()
-	return err
+	return errors.Join(e.run(cgroup), e.hook.Close())
 }
 
 // enforcement is a policy in force in the kernel.
 type enforcement struct {
-	*console
-	o       *kernelOptions
+	*reports
 	hook    *runtime.Kernel
 	table   bool // the policy is a table
 	files   watched
 	signals chan os.Signal
-
-	// The policy must not wait for whoever reads the output: what does not fit in
-	// here is lost, and said to be.
-	events   chan decided
-	problems chan error
-	lost     atomic.Uint64 // events
 }
 
 func (e *enforcement) options(cgroup string) *runtime.KernelOptions {
 	return &runtime.KernelOptions{
 		Cgroup: cgroup, Pin: e.o.pin, NoConnectStage: e.o.connectStage.value == "off",
-		Event: func(p *codegen.Program, event *codegen.Event) {
-			select {
-			case e.events <- decided{p, *event}:
-			default:
-				e.lost.Add(1)
-			}
-		},
-		Problem: e.problem,
-	}
-}
-
-func (e *enforcement) problem(err error) {
-	select {
-	case e.problems <- err:
-	default:
-	}
-}
-
-// print prints decisions, and says once that it can't.
-func (e *enforcement) print() {
-	failing := false
-	for event := range e.events {
-		err := e.printDecision(e.o, event)
-		if err != nil && !failing {
-			e.problem(fmt.Errorf("decisions cannot be printed: %w", err))
-		}
-		failing = err != nil
+		Event: e.decided, Problem: e.problem,
 	}
 }
 
@@ -223,12 +180,6 @@ func (e *enforcement) enforceTable(policy *compiler.Policy, cgroup string) error
 	opts.Table = table
 	e.hook, err = runtime.AttachKernel(engine, opts)
 	return err
-}
-
-func (e *enforcement) sayLost() {
-	if n := e.lost.Swap(0); n > 0 {
-		fmt.Fprintf(e.err, "hopgate: %d decisions were not printed: they came faster than they could be\n", n)
-	}
 }
 
 // kernelPolicy reads the policy.

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -65,20 +64,9 @@ func (e *enforcement) run() error {
 	if err := e.bind.check(policy); err != nil {
 		return err
 	}
-	events, problems := make(chan decided, 1024), make(chan error, 16)
-	var printing sync.WaitGroup
-	printing.Go(func() {
-		for event := range events {
-			_ = e.printDecision(e.o, event)
-		}
-	})
-	defer printing.Wait()
-	defer close(events)
-	opts := &runtime.KernelOptions{
-		Driver: e.o.driver, Pin: e.o.pin,
-		Event:   func(p *codegen.Program, event *codegen.Event) { events <- decided{p, *event} },
-		Problem: func(err error) { problems <- err },
-	}
+	reports := e.startReports(e.o)
+	defer reports.close()
+	opts := &runtime.KernelOptions{Driver: e.o.driver, Pin: e.o.pin, Event: reports.decided, Problem: reports.problem}
 	if err := e.attach(policy, opts); err != nil {
 		return err
 	}
@@ -98,13 +86,14 @@ func (e *enforcement) run() error {
 	defer poll.Stop()
 	for {
 		select {
-		case err := <-problems:
+		case err := <-reports.problems:
 			fmt.Fprintf(e.err, "hopgate: %v\n", err)
 		case <-changed:
 			if e.interfacesChanged(policy) {
 				policy = e.reload(policy)
 			}
 		case <-poll.C:
+			reports.sayLost()
 			if e.files.changed() {
 				policy = e.reload(policy)
 			}

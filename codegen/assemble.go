@@ -174,9 +174,12 @@ func resolve(code []placed, start []int) (asm.Instructions, error) {
 		if p.jump.op != asm.Ja {
 			insns = append(insns, p.jump.instruction(1), jump{op: asm.Ja, wide: true}.instruction(1))
 		}
-		insns = append(insns, asm.Instruction{
-			OpCode: asm.OpCode(asm.Jump32Class).SetJumpOp(asm.Ja), Constant: int64(offset),
-		})
+		insns = append(insns, farJump(offset))
 	}
 	return insns, nil
+}
+
+// farJump jumps over as many slots.
+func farJump(offset int) asm.Instruction {
+	return asm.Instruction{OpCode: asm.OpCode(asm.Jump32Class).SetJumpOp(asm.Ja), Constant: int64(offset)}
 }

@@ -156,17 +156,22 @@ func (b *body) forgetPath() asm.Instructions {
 }
 
 // noRule sets regLeaf to the default, as a number that the verifier knows nothing
-// of: it takes two loads of one word for different numbers.
+// of.
 func (b *body) noRule() asm.Instructions {
 	if !b.hidesPaths() {
 		return nil
 	}
-	at := b.connection.remote.ip + b.connection.ipv4
+	return append(b.connection.hiddenZero(regLeaf, regValue), asm.Add.Imm(regLeaf, leafValue(b.policy, len(b.policy.Rules))))
+}
+
+// hiddenZero sets a register to a 0 that the verifier does not know for one: it takes two
+// loads of one word for different numbers.
+func (c connection) hiddenZero(dst, scratch asm.Register) asm.Instructions {
+	at := c.remote.ip + c.ipv4
 	return asm.Instructions{
-		asm.LoadMem(regLeaf, b.connection.base, at, asm.Word),
-		asm.LoadMem(regValue, b.connection.base, at, asm.Word),
-		asm.Sub.Reg(regLeaf, regValue),
-		asm.Add.Imm(regLeaf, leafValue(b.policy, len(b.policy.Rules))),
+		asm.LoadMem(dst, c.base, at, asm.Word),
+		asm.LoadMem(scratch, c.base, at, asm.Word),
+		asm.Sub.Reg(dst, scratch),
 	}
 }
 

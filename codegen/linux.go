@@ -34,30 +34,43 @@ type linuxStage struct {
 	name, section string
 	early         bool // decides without what is not yet known
 	ipv6          bool // may see IPv6
+	hot           bool // its time counts
 	code          func(*function) blockID
 }
 
+// inlines reports whether the stage has decisions in it. To take them there is slower for
+// the verifier, which has more to compare where paths meet; and what a counting egress
+// does with a decision takes much longer than a call. Without CAP_PERFMON it is refused.
+func (s *linuxStage) inlines(opts *Options) bool {
+	return s.hot && !opts.DeviceMap && (s.early || opts.NoCounters)
+}
+
 var linuxStages = []linuxStage{
-	{"connect4", "cgroup/connect4", true, false, (*function).connect},
-	{"connect6", "cgroup/connect6", true, true, (*function).connect},
-	{"sendmsg4", "cgroup/sendmsg4", true, false, (*function).sendmsg},
-	{"sendmsg6", "cgroup/sendmsg6", true, true, (*function).sendmsg},
-	{"sockops", "sockops", false, true, (*function).sockops},
-	{"egress", "cgroup_skb/egress", false, true, (*function).egress},
+	{"connect4", "cgroup/connect4", true, false, true, (*function).connect},
+	{"connect6", "cgroup/connect6", true, true, true, (*function).connect},
+	{"sendmsg4", "cgroup/sendmsg4", true, false, false, (*function).sendmsg},
+	{"sendmsg6", "cgroup/sendmsg6", true, true, false, (*function).sendmsg},
+	{"sockops", "sockops", false, true, false, (*function).sockops},
+	{"egress", "cgroup_skb/egress", false, true, true, (*function).egress},
 }
 
 // ingressStage is there for replies of UDP servers.
-var ingressStage = linuxStage{"ingress", "cgroup_skb/ingress", false, true, (*function).ingress}
+var ingressStage = linuxStage{"ingress", "cgroup_skb/ingress", false, true, false, (*function).ingress}
 
 func generateLinux(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if err := onlyConnect(d.Policy); err != nil {
 		return nil, err
 	}
-	return generateStages(d, func() *compiler.Diagram { return d.Without(notYetKnown...) }, opts)
+	early, decisions, walked, err := decisions(d, opts)
+	if err != nil {
+		return nil, err
+	}
+	return generateStages(d, early, decisions, walked, opts)
 }
 
-// generateStages makes a program of the diagrams of the late stages and the early ones.
-func generateStages(d *compiler.Diagram, makeEarly func() *compiler.Diagram, opts *Options) (*Program, error) {
+// generateStages makes a program of decisions and what each takes the verifier. The
+// diagrams of the late stages and the early ones say how they are called.
+func generateStages(d, early *compiler.Diagram, decisions []asm.Instructions, walked map[string]KernelWalk, opts *Options) (*Program, error) {
 	p := &Program{Target: Linux, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	for _, i := range lateInterfaces(d.Policy) {
 		p.Interfaces = append(p.Interfaces, Interface{Name: i.Name, Kind: i.Kind, Value: i.Value})
@@ -67,25 +80,34 @@ func generateStages(d *compiler.Diagram, makeEarly func() *compiler.Diagram, opt
 		return nil, err
 	}
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
-	early, decisions, walked, err := decisions(d, makeEarly, opts)
-	if err != nil {
-		return nil, err
+	inlined := map[string]asm.Instructions{}
+	for _, decision := range decisions {
+		inlined[decision[0].Symbol()] = inline(decision)
 	}
 	stages := linuxStages
 	if opts.LeaveReplies {
 		stages = append(slices.Clone(stages), ingressStage)
 	}
 	for _, stage := range stages {
-		f := newFunction(d, stage.ipv6, opts)
-		if stage.early {
-			f.diagram = early
+		write := func(inlined map[string]asm.Instructions) (asm.Instructions, error) {
+			f := newFunction(d, stage.ipv6, opts)
+			f.inlined = inlined
+			if stage.early {
+				f.diagram = early
+			}
+			return f.linuxStage(&stage, decisions)
 		}
-		code, err := f.linuxStage(&stage, decisions)
+		code, err := write(nil)
 		if err != nil {
 			return nil, err
 		}
 		if err := walkAll(code, walked).fits(p.Policy, stage.name); err != nil {
 			return nil, err
+		}
+		if stage.inlines(opts) {
+			if code, err = write(inlined); err != nil {
+				return nil, err
+			}
 		}
 		p.Functions = append(p.Functions, Function{Name: stage.name, Section: stage.section, Instructions: code})
 	}

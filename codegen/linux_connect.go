@@ -7,15 +7,17 @@ import "github.com/cilium/ebpf/asm"
 // an earlier connection has left on the socket.
 func (f *function) connect() blockID {
 	judge := f.byAddress()
-	judge = f.noteOutbound(judge)
-	restore := f.restoreBinding(judge)
-	aborted := f.branch(asm.JEq, asm.R1, 0, judge, restore,
+	clean := f.noteOutbound(judge)
+	restore := f.restoreBinding(clean)
+	aborted := f.branch(asm.JEq, asm.R1, 0, clean, restore,
 		asm.Mov.Imm(asm.R1, 0),
 		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
 	code := asm.Instructions{asm.LoadMem(asm.R7, regContext, linuxAddrSocket, asm.DWord)}
-	find := f.branch(asm.JEq, asm.R0, 0, judge, aborted, append(code, storage(asm.R7, 0)...)...)
-	return f.straight(find, f.start()...)
+	find := f.branch(asm.JEq, asm.R0, 0, clean, aborted, append(code, storage(asm.R7, 0)...)...)
+	// Nothing is ever left on a UDP socket, and to look for it takes a call.
+	return f.branch(asm.JEq, asm.R1, linuxProtoUDP, judge, find,
+		append(f.start(), asm.LoadMem(asm.R1, regContext, linuxAddrProtocol, asm.Word))...)
 }
 
 // sendmsg is the stage of sendmsg4 and sendmsg6: UDP to an address that the socket

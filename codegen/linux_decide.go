@@ -13,9 +13,8 @@ import (
 
 // A graph becomes a global function, long (struct hopgate_flow *), which several
 // stages share. The kernel's verifier takes it by itself. And it reads memory of
-// which the verifier keeps no account, other than of the stack: at the end of each
-// path it goes through all of a function in which another read of the stack has
-// been found.
+// which the verifier keeps no account, other than of the stack. Stages whose time counts
+// have a copy of it in them where that is possible: a call takes some 10 ns.
 //
 // The function returns the rule as leafValue, with audit rules those in the upper
 // half, or one of these. Where nobody asks whether it is broken, it is a leaf that denies.
@@ -97,11 +96,12 @@ func waysTo(g *compiler.Graph) []int {
 func decide(d *compiler.Diagram, ipv6, early, meetsAnew bool, opts *Options) (asm.Instructions, error) {
 	f := newFunction(d, ipv6, opts)
 	f.early, f.meetsAnew = early, meetsAnew
-	f.giveDecision()
 	g, c := &d.IPv4, judged.mapped()
 	if ipv6 {
 		g, c = &d.IPv6, judged
 	}
+	// A stage that has the decision in it must not be walked once for each rule found.
+	f.giveDecision(append(c.hiddenZero(asm.R1, asm.R2), asm.Add.Reg(asm.R0, asm.R1))...)
 	entry := f.branch(asm.JEq, asm.R1, 0, f.broken, f.body(g, c), asm.Mov.Reg(asm.R6, asm.R1))
 	code, err := assemble(f.blocks, entry)
 	if err != nil {
@@ -118,11 +118,12 @@ func decide(d *compiler.Diagram, ipv6, early, meetsAnew bool, opts *Options) (as
 	return code, nil
 }
 
-// giveDecision is how a function that decides ends.
-func (f *function) giveDecision() {
+// giveDecision is how a function that decides ends: with the rule in r0, some code, and
+// the audit rule.
+func (f *function) giveDecision(code ...asm.Instruction) {
 	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
 	f.undecided = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionUndecided))
-	result := asm.Instructions{asm.Mov.Reg32(asm.R0, regLeaf)}
+	result := append(asm.Instructions{asm.Mov.Reg32(asm.R0, regLeaf)}, code...)
 	if f.audit {
 		result = append(result, asm.LSh.Imm(regAudit, 32), asm.Or.Reg(asm.R0, regAudit))
 	}
@@ -139,14 +140,58 @@ func pointerTo(name string, size uint32) btf.Type {
 
 // callDecision calls the function of a graph and goes to where the result leads.
 func (f *function) callDecision(g *compiler.Graph, c connection) blockID {
-	call := f.straight(f.takeDecision(),
-		asm.Mov.Reg(asm.R1, regStack),
-		asm.Add.Imm(asm.R1, stackFlow),
-		callLocal(f.decisionName(g)))
+	name := f.decisionName(g)
+	code := asm.Instructions{asm.Mov.Reg(asm.R1, regStack), asm.Add.Imm(asm.R1, stackFlow)}
+	if inlined := f.inlined[name]; inlined != nil {
+		code = append(append(code, f.enterInlined()...), inlined...)
+		code = append(code, asm.LoadMem(regContext, regStack, stackAside, asm.DWord))
+	} else {
+		code = append(code, callLocal(name))
+	}
+	call := f.straight(f.takeDecision(), code...)
 	if !asksNetwork(g, c) {
 		return call
 	}
 	return f.describeNetwork(call)
+}
+
+// enterInlined comes before an inlined decision. What it reads by the address in r1 the
+// verifier does not know, as it does not know the address: it would walk the decision for
+// each flow that it tells from others, and remember of the flow what comparisons say. The
+// word is the first of the context, of which all are 32 bits.
+func (f *function) enterInlined() asm.Instructions {
+	zero := connection{base: regContext}.hiddenZero(asm.R2, asm.R3)
+	return append(zero,
+		asm.And.Imm(asm.R2, 8), // an offset of 0 or 8 that keeps the alignment
+		asm.Add.Reg(asm.R1, asm.R2),
+		asm.StoreMem(regStack, stackAside, regContext, asm.DWord))
+}
+
+// inline gives the code of a decision for the place where it is called from: what
+// returns goes to its end instead. There is none for one that calls, or that reads in many
+// places: each one of the stack makes the verifier go through all of a stage once more.
+func inline(decision asm.Instructions) asm.Instructions {
+	const mostLoads = 64
+	loads := 0
+	for i := range decision {
+		op := decision[i].OpCode
+		if op.Class() == asm.LdXClass {
+			loads++
+		}
+		if op.JumpOp() == asm.Call || loads > mostLoads {
+			return nil
+		}
+	}
+	code := slices.Clone(decision[:len(decision)-1]) // the last returns
+	code[0].Metadata = asm.Metadata{}                // it is no function
+	left := slots(code)
+	for i := range code {
+		left -= int(code[i].Size() / asm.InstructionSize)
+		if code[i].OpCode.JumpOp() == asm.Exit {
+			code[i] = farJump(left)
+		}
+	}
+	return code
 }
 
 // takeDecision goes to where the result of a decision in r0 leads.
@@ -174,7 +219,7 @@ func (f *function) describeNetwork(next blockID) blockID {
 // decisions are the functions of the graphs of the early stages and the others, and
 // what each takes the verifier. It also gives the diagram of the early stages, which it
 // makes beside the functions of the others.
-func decisions(whole *compiler.Diagram, makeEarly func() *compiler.Diagram, opts *Options) (early *compiler.Diagram, all []asm.Instructions, walked map[string]KernelWalk, err error) {
+func decisions(whole *compiler.Diagram, opts *Options) (early *compiler.Diagram, all []asm.Instructions, walked map[string]KernelWalk, err error) {
 	all = make([]asm.Instructions, 4)
 	var walks [4]KernelWalk
 	var errs [4]error
@@ -185,7 +230,7 @@ func decisions(whole *compiler.Diagram, makeEarly func() *compiler.Diagram, opts
 		}
 	}
 	families(2, whole)
-	early = makeEarly()
+	early = whole.Without(notYetKnown...)
 	families(0, early)
 	functions.Wait()
 	if err := cmp.Or(errs[:]...); err != nil {

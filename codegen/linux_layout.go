@@ -144,10 +144,12 @@ const (
 )
 
 // The stack of a program for Linux, below what all targets have. The pointers are
-// to the socket and the cache's entry.
+// to the socket and the cache's entry, and, while an inlined decision has its register, to
+// the context.
 const (
 	stackSocket = stackEvent - 8
 	stackEntry  = stackSocket - 8
 	stackOption = stackEntry - 8 // value of a socket option
 	stackPeer   = stackOption - peerSize
+	stackAside  = stackSocket
 )

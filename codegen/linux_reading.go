@@ -4,6 +4,8 @@ import (
 	"errors"
 	"math"
 
+	"github.com/cilium/ebpf/asm"
+
 	"github.com/hopgate/hopgate/compiler"
 )
 
@@ -51,11 +53,11 @@ type Calls struct {
 	EarlyAlike, Alike bool // one decision is for both families: of the early stages, of the others
 	Network4          bool // the decision for IPv4 is given the network context
 	Network6          bool
+	Decisions         []asm.Instructions // functions, of which stages may have copies in them
 }
 
-// Stages gives the program with the stages that every policy of some kind has, around
-// decisions that are not the policy's: what is in them depends on the calls, on the
-// options, and on whether the policy has sets, named interfaces, audit rules, rules that
+// Stages gives the program with the stages that every policy of some kind has, around any
+// decisions: what is in them depends on the calls, on the options, and on whether the policy has sets, named interfaces, audit rules, rules that
 // log and `mode audit`.
 func Stages(p *compiler.Policy, opts *Options, calls Calls) (*Program, error) {
 	if (calls.Network4 || calls.Network6) && len(p.Rules) == 0 {
@@ -68,8 +70,11 @@ func Stages(p *compiler.Policy, opts *Options, calls Calls) (*Program, error) {
 		}
 		return d
 	}
-	early := func() *compiler.Diagram { return diagram(false, false, calls.EarlyAlike) }
-	return generateStages(diagram(calls.Network4, calls.Network6, calls.Alike), early, opts)
+	walked := map[string]KernelWalk{}
+	for _, d := range calls.Decisions {
+		walked[d[0].Symbol()] = KernelWalk{}
+	}
+	return generateStages(diagram(calls.Network4, calls.Network6, calls.Alike), diagram(false, false, calls.EarlyAlike), calls.Decisions, walked, opts)
 }
 
 // anyGraph is a graph that tests the network context, or nothing.

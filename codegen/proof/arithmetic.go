@@ -45,6 +45,9 @@ func (m *machine) compute(s *state, in *instruction) error {
 		m.set(s, in.dst, v)
 		return nil
 	}
+	if n, known := b.constant(); known && n == 0 && wide && op == opAdd {
+		return nil
+	}
 	for _, v := range []*value{a, &b} {
 		if v.kind == joined {
 			return errJoined(v.id)

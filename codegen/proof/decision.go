@@ -17,7 +17,7 @@ type decision struct {
 	name    string
 	ipv6    bool
 	early   bool // is not shown the device and the local end, and may leave the decision to a later stage
-	split   bool // every stage has another one for IPv4-mapped addresses
+	split   bool // stages have another one for IPv4-mapped addresses: compareStages
 	network bool // is shown the network context
 }
 

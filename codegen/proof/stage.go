@@ -18,7 +18,8 @@ import (
 
 // What a program for Linux does around its decisions does not depend on the rules: what
 // stages are shown, how they tell what a packet is, what they remember. It is compared
-// with what hopgate makes around any decisions that are called alike.
+// with what hopgate makes around the object's own decisions, which some stages have copies
+// of in them.
 
 // stretch is code of an object: an entry point or a local function.
 type stretch struct {
@@ -83,10 +84,8 @@ func readLinux(data []byte) (*linuxObject, error) {
 		return nil, err
 	}
 	for _, f := range o.decisions {
-		d := f.decision
-		d.split = true
 		for _, s := range o.stages {
-			d.split = d.split && (!s.calls(d.name) || s.calls(d.other()))
+			f.decision.split = f.decision.split || s.calls(f.decision.name) && s.calls(f.decision.other())
 		}
 	}
 	return o, nil
@@ -132,7 +131,7 @@ func (c *checker) compareStages(o *linuxObject) error {
 		return slices.ContainsFunc(c.maps, func(m mapInfo) bool { return m.name == name })
 	}
 	opts := &codegen.Options{Target: codegen.Linux, NoCounters: !c.counters, LeaveReplies: has(codegen.PeersMap), DeviceMap: has(codegen.DevicesMap)}
-	calls := codegen.Calls{EarlyAlike: true, Alike: true}
+	calls := codegen.Calls{EarlyAlike: true, Alike: true, Decisions: decisionsOf(c.program)}
 	for _, s := range o.stages {
 		calls.EarlyAlike = calls.EarlyAlike && !(s.calls(earlyPrefix+"4") && s.calls(earlyPrefix+"6"))
 		calls.Alike = calls.Alike && !(s.calls(decisionPrefix+"4") && s.calls(decisionPrefix+"6"))
@@ -152,12 +151,15 @@ func (c *checker) compareStages(o *linuxObject) error {
 		return err
 	}
 	var object bytes.Buffer
-	if err := program.WriteELF(&object); err != nil {
-		return err
+	if err := program.WriteELF(&object); err != nil { // for what the object's decisions are
+		return &errWrong{reason: err.Error()}
 	}
 	want, err := readLinux(object.Bytes())
 	if err != nil {
 		return err
+	}
+	if !slices.EqualFunc(o.decisions, want.decisions, func(f, w *function) bool { return f.name() == w.name() && slices.Equal(f.code, w.code) }) {
+		return &errWrong{reason: "decisions are not what they are read as"} // and so may not be the copies that are compared
 	}
 	if err := sameStretches(o.stages, want.stages); err != nil {
 		return err
@@ -169,6 +171,28 @@ func (c *checker) compareStages(o *linuxObject) error {
 		return err
 	}
 	return cmp.Or(sameKernelReferences(c.program, program), sameStructures(o.layouts, want.layouts), c.sameMaps(program))
+}
+
+// decisionsOf gives the functions of a program that decide.
+func decisionsOf(p *codegen.Program) []asm.Instructions {
+	found := map[string]asm.Instructions{}
+	for i := range p.Functions {
+		name, of := "", map[string]asm.Instructions{}
+		for _, ins := range p.Functions[i].Instructions {
+			if s := ins.Symbol(); s != "" {
+				name = s
+			}
+			if strings.HasPrefix(name, decisionPrefix) {
+				of[name] = append(of[name], ins)
+			}
+		}
+		maps.Copy(found, of)
+	}
+	var list []asm.Instructions
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		list = append(list, found[name])
+	}
+	return list
 }
 
 func sameStretches(got, want map[string]*stretch) error {

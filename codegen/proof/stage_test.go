@@ -24,6 +24,7 @@ const (
 	ofContext symbol = 10_000
 	ofPacket  symbol = 11_000
 	ofNetwork symbol = 12_000
+	toShown   symbol = 13_000 // the context's address, put aside on the stack
 )
 
 // Offsets of what the kernel shows (linux/bpf.h, linux/ip.h, linux/ipv6.h).
@@ -41,8 +42,9 @@ type walker struct {
 	t       *testing.T
 	section string
 	machine
-	asks    map[string]bool // decisions that ask for the network context
-	answers []uint64        // of decisions of this stage
+	asks    map[string]bool   // decisions that ask for the network context
+	copies  map[int]*function // of decisions in the stage, by where they begin
+	answers []uint64          // of decisions of this stage
 	seen    map[string]bool
 	ends    []walked
 }
@@ -56,17 +58,27 @@ type walked struct {
 	answer  uint64
 	counted []uint64
 	event   []symbol
-	bound   bool // the socket has been bound to no interface
-	noPlace bool // its storage could not be had
-	noState bool // nor what the host has to say
-	missing bool // the network context could not be had
-	result  uint64
+	bound   bool   // the socket has been bound to no interface
+	noPlace bool   // its storage could not be had
+	noState bool   // nor what the host has to say
+	missing bool   // the network context could not be had
+	ended   uint64 // with
 }
 
 func (w *walker) follow(p walked) {
 	w.read = &footprint{}
 	for {
 		w.slot = p.slot
+		if f := w.copies[p.slot]; f != nil {
+			p.slot += len(copyOf(f.code))
+			for _, q := range w.decide(p, f.decision.name) {
+				for r := 6; r <= 9; r++ {
+					q.state.registers[r] = value{}
+				}
+				w.follow(q)
+			}
+			return
+		}
 		in := &w.code[p.slot]
 		if _, jumps := in.target(p.slot); jumps {
 			key := p.key()
@@ -81,7 +93,7 @@ func (w *walker) follow(p walked) {
 		case in.code == classJump|opExit:
 			n, ok := s.registers[0].constant()
 			require.True(w.t, ok, "%s ends with what is no constant", w.section)
-			p.result = n
+			p.ended = n
 			w.ends = append(w.ends, p)
 			return
 		case in.code == classJump|opCall:
@@ -151,6 +163,9 @@ func (w *walker) load(s *state, in *instruction) {
 			v.bytes[i] = opaque
 		}
 	}
+	if v.bytes[0] == toShown {
+		v = value{kind: toContext}
+	}
 	s.registers[in.dst] = v
 }
 
@@ -172,8 +187,11 @@ func (w *walker) store(p *walked, in *instruction) {
 	}
 	v := constant(uint64(in.imm))
 	if in.code&7 == classStoreRegister {
-		v = s.registers[in.src]
-		if v.kind != number {
+		switch v = s.registers[in.src]; v.kind {
+		case toContext:
+			v.bytes[0] = toShown
+		case number:
+		default:
 			v = unknown()
 		}
 	}
@@ -258,37 +276,80 @@ const (
 	linuxLookup, linuxUpdate, linuxStorage, linuxSetsockopt, linuxRing = 1, 2, 107, 49, 130
 )
 
+// result is what comes of a call.
+func (p walked) result(r0 value) walked {
+	for r := 1; r <= 5; r++ {
+		p.state.registers[r] = value{}
+	}
+	p.state.registers[0] = r0
+	return p
+}
+
+// decide gives what may come of a decision on the flow that r1 points to.
+func (w *walker) decide(p walked, name string) []walked {
+	require.Empty(w.t, p.decided, "%s decides twice", w.section)
+	at := p.state.registers[1]
+	require.Equal(w.t, toStack, at.kind, "%s shows %s no flow, instruction %d", w.section, name, p.slot)
+	flow := p.state.stack[stackSize+int(at.offset):][:codegen.FlowContext]
+	w.checkFlow(&p, name, int(at.offset))
+	p.facts = nil // from here on all flows are alike
+	for i := range flow {
+		flow[i] = opaque
+	}
+	var list []walked
+	for _, answer := range w.answers {
+		q := p.result(constant(answer))
+		q.decided, q.answer = name, answer
+		list = append(list, q)
+	}
+	return list
+}
+
+// copyOf is the code of a decision as a stage has it in it: what returns goes to the end.
+func copyOf(code []instruction) []instruction {
+	code = slices.Clone(code[:len(code)-1])
+	for i := range code {
+		if code[i].code == classJump|opExit {
+			code[i] = instruction{code: classJump32 | jumpAlways, imm: int64(len(code) - 1 - i)}
+		}
+	}
+	return code
+}
+
+// findCopies finds decisions in a stage.
+func (w *walker) findCopies(decisions []*function) {
+	w.copies = map[int]*function{}
+	for _, f := range decisions {
+		code := copyOf(f.code)
+		for i := 0; i+len(code) <= len(w.code); i++ {
+			if slices.Equal(w.code[i:i+len(code)], code) {
+				w.copies[i] = f
+			}
+		}
+	}
+}
+
+// decides reports whether a decision is made in the stage.
+func (w *walker) decides(name string) bool {
+	for _, f := range w.copies {
+		if f.decision.name == name {
+			return true
+		}
+	}
+	return slices.ContainsFunc(w.code, func(in instruction) bool { return in.callee == name })
+}
+
 // call gives what may come of a call.
 func (w *walker) call(p walked, in *instruction) []walked {
 	arguments := p.state.registers
-	result := func(p walked, r0 value) walked {
-		for r := 1; r <= 5; r++ {
-			p.state.registers[r] = value{}
-		}
-		p.state.registers[0] = r0
-		return p
-	}
 	switch {
 	case strings.HasPrefix(in.callee, decisionPrefix):
-		require.Empty(w.t, p.decided, "%s decides twice", w.section)
-		flow := p.state.stack[stackSize+int(arguments[1].offset):][:codegen.FlowContext]
-		w.checkFlow(&p, in.callee, int(arguments[1].offset))
-		p.facts = nil // from here on all flows are alike
-		for i := range flow {
-			flow[i] = opaque
-		}
-		var list []walked
-		for _, answer := range w.answers {
-			q := result(p, constant(answer))
-			q.decided, q.answer = in.callee, answer
-			list = append(list, q)
-		}
-		return list
+		return w.decide(p, in.callee)
 	case strings.HasPrefix(in.callee, "network_context_of"):
 		size, _ := arguments[3].constant()
 		require.Equal(w.t, toContext, arguments[1].kind)
 		require.Equal(w.t, uint64(codegen.NetworkContextSize), size)
-		there, gone := result(p, constant(0)), result(p, constant(^uint64(0)))
+		there, gone := p.result(constant(0)), p.result(constant(^uint64(0)))
 		for i := range codegen.NetworkContextSize {
 			there.state.stack[stackSize+int(arguments[2].offset)+i] = ofNetwork + symbol(i)
 			gone.state.stack[stackSize+int(arguments[2].offset)+i] = garbage
@@ -296,7 +357,7 @@ func (w *walker) call(p walked, in *instruction) []walked {
 		gone.missing = true
 		return []walked{there, gone}
 	case in.callee != "":
-		return []walked{result(p, unknown())}
+		return []walked{p.result(unknown())}
 	}
 	switch in.imm {
 	case linuxLookup, linuxStorage:
@@ -306,7 +367,7 @@ func (w *walker) call(p walked, in *instruction) []walked {
 		} else {
 			l.key[0] = symbol(1000 + w.slot)
 		}
-		return []walked{result(p, value{kind: toMaybe, id: w.lookup(l)})}
+		return []walked{p.result(value{kind: toMaybe, id: w.lookup(l)})}
 	case linuxSetsockopt:
 		option, _ := arguments[3].constant()
 		to := p.state.stack[stackSize+int(arguments[4].offset):][:4]
@@ -315,7 +376,7 @@ func (w *walker) call(p walked, in *instruction) []walked {
 		require.Empty(w.t, p.event)
 		p.event = slices.Clone(p.state.stack[stackSize+int(arguments[2].offset):][:codegen.EventSize])
 	}
-	return []walked{result(p, unknown())}
+	return []walked{p.result(unknown())}
 }
 
 // checkFlow compares what a decision is shown with what the kernel shows the stage.
@@ -371,7 +432,7 @@ func (w *walker) checkFlow(p *walked, name string, at int) {
 		require.Equal(w.t, remote == 0, slices.Contains(p.facts, fact(packet(0, 1), version4)), "%s takes the version for another", w.section)
 		if remote == 1 {
 			w.checkSplit(p, ipv4, ofPacket+24)
-		} else if slices.ContainsFunc(w.code, func(in instruction) bool { return in.callee == decisionPrefix+"4" }) {
+		} else if w.decides(decisionPrefix + "4") {
 			require.True(w.t, ipv4, "%s shows %s an IPv4 address", w.section, name)
 		}
 	}
@@ -473,6 +534,7 @@ func walkStages(t *testing.T, text string, opts *codegen.Options) {
 		for _, m := range program.Maps {
 			w.maps = append(w.maps, mapInfo{name: m.Name, key: int(m.KeySize)})
 		}
+		w.findCopies(o.decisions)
 		early := !strings.HasPrefix(section, "cgroup_skb") && section != "sockops"
 		w.answers = answersOf(p, early)
 		w.follow(walked{state: *start()})
@@ -523,9 +585,9 @@ func answersOf(p *compiler.Policy, early bool) []uint64 {
 
 // checkWalked compares the end of a path with the answer that a decision gave.
 func (c *checker) checkWalked(t *testing.T, w *walker, p *walked, early bool) {
-	say := fmt.Sprintf("%s: %s answers %d, facts %v, returns %d", w.section, p.decided, int64(p.answer), p.facts, p.result)
-	denied := early && p.result == 0 || w.section == "sockops" && (p.bound || p.noPlace) || strings.HasPrefix(w.section, "cgroup_skb") && (p.result == 0 || p.result == 2)
-	require.Less(t, p.result, uint64(3), say)
+	say := fmt.Sprintf("%s: %s answers %d, facts %v, returns %d", w.section, p.decided, int64(p.answer), p.facts, p.ended)
+	denied := early && p.ended == 0 || w.section == "sockops" && (p.bound || p.noPlace) || strings.HasPrefix(w.section, "cgroup_skb") && (p.ended == 0 || p.ended == 2)
+	require.Less(t, p.ended, uint64(3), say)
 	switch {
 	case p.noState:
 		require.True(t, denied, say)
@@ -536,7 +598,7 @@ func (c *checker) checkWalked(t *testing.T, w *walker, p *walked, early bool) {
 		require.False(t, p.bound && early, say)
 		return
 	case p.answer == codegen.DecisionUndecided:
-		require.Equal(t, uint64(1), p.result, say)
+		require.Equal(t, uint64(1), p.ended, say)
 		return
 	case p.answer == codegen.DecisionBroken:
 		require.True(t, denied, say)
@@ -548,7 +610,7 @@ func (c *checker) checkWalked(t *testing.T, w *walker, p *walked, early bool) {
 	if want.verdict == lang.Deny || early {
 		require.True(t, denied, say)
 	} else {
-		require.True(t, p.result == 1 && !p.bound, say)
+		require.True(t, p.ended == 1 && !p.bound, say)
 	}
 	for _, k := range p.counted {
 		require.Contains(t, []uint64{uint64(rule), uint64(audit)}, k, say)

@@ -1,6 +1,7 @@
 package codegen
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -18,10 +19,14 @@ type Event struct {
 	Request compiler.Request // the connection; network context unknown where it was not read
 	Process uint32           // process id; 0 where the kernel sends on its own, as when a timer of TCP ends
 
+	// Only on Linux:
+	Command string // what the process is called, up to 15 bytes; "" where the program cannot tell
+	Network uint64 // cookie of the network namespace that Request.NextHop is in
+
 	Generation uint8 // of an engine's table, its lowest bits; 0 of another program
 }
 
-// EventSize is the length in bytes of an event in the ring buffer.
+// EventSize is the length in bytes of an event in the ring buffer; on Linux more follows.
 const EventSize = 88
 
 // Offsets in an event. Numbers are little-endian but for the addresses, which are
@@ -44,6 +49,11 @@ const (
 	eventSubInterface  = 72 // u32
 	eventCompartment   = 76 // u32
 	eventProcess       = 80 // u64: process id in the high half, thread id in the low one
+
+	// On Linux. On the stack this is in the place of the map key, which no event needs.
+	eventCommand   = EventSize // 16 bytes, ends in zeros
+	eventNetwork   = eventCommand + 16
+	eventSizeLinux = eventNetwork + 8
 )
 
 // DecodeEvent reads one record of the ring buffer.
@@ -56,7 +66,7 @@ func DecodeEvent(b []byte) (Event, error) {
 		ip := netip.AddrFrom16([16]byte(b[at : at+16])).Unmap()
 		return netip.AddrPortFrom(ip, u16(b[port:]))
 	}
-	return Event{
+	e := Event{
 		Rule:    int(u32(b[eventRule:])),
 		Audit:   int(int32(u32(b[eventAudit:]))),
 		Verdict: lang.Verdict(b[eventVerdict]),
@@ -74,5 +84,10 @@ func DecodeEvent(b []byte) (Event, error) {
 		},
 		Process:    uint32(u64(b[eventProcess:]) >> 32),
 		Generation: b[eventGeneration],
-	}, nil
+	}
+	if len(b) >= eventSizeLinux {
+		command, _, _ := bytes.Cut(b[eventCommand:eventNetwork], []byte{0})
+		e.Command, e.Network = string(command), u64(b[eventNetwork:])
+	}
+	return e, nil
 }

@@ -27,7 +27,10 @@ type kernelMember struct {
 	bits int // of a bit field
 }
 
-const pointer = asm.DWord
+const (
+	pointer = asm.DWord
+	text    = asm.InvalidSize // an array of letters
+)
 
 // kernelStructures have members of the same size on every kernel since 6.2.
 var kernelStructures = []kernelStructure{
@@ -41,6 +44,7 @@ var kernelStructures = []kernelStructure{
 	{"net", []kernelMember{{name: "net_cookie", size: asm.DWord}}},
 	{"rtnl_link_ops", []kernelMember{{name: "kind", size: pointer}}},
 	{"device_type", []kernelMember{{name: "name", size: pointer}}},
+	{"task_struct", []kernelMember{{name: "comm", size: text}}},
 	{"timespec64", nil},
 }
 
@@ -139,6 +143,8 @@ func (m *kernelMember) localType() btf.Type {
 		return &btf.Int{Name: "u16", Size: 2}
 	case asm.Word:
 		return &btf.Int{Name: "u32", Size: 4}
+	case text:
+		return &btf.Array{Index: &btf.Int{Name: "u32", Size: 4}, Type: &btf.Int{Name: "char", Size: 1, Encoding: btf.Char}, Nelems: localSlot}
 	}
 	if strings.HasSuffix(m.name, "cookie") {
 		return &btf.Int{Name: "u64", Size: 8}

@@ -159,6 +159,12 @@ func readWord(dst, device asm.Register, member, structure, name string) asm.Inst
 
 // readAddress reads a pointer as a number.
 func readAddress(dst, src asm.Register, structure, member string) asm.Instructions {
+	return append(readMember(src, structure, member), asm.LoadMem(dst, asm.R0, 0, asm.DWord))
+}
+
+// readMember leaves a pointer in r0 through which the first two words of 64 bits of a
+// member can be read, whatever they are.
+func readMember(src asm.Register, structure, member string) asm.Instructions {
 	r := kernelReference{structure, member, coreByteOffset}
 	_, i := r.find()
 	return asm.Instructions{
@@ -166,7 +172,6 @@ func readAddress(dst, src asm.Register, structure, member string) asm.Instructio
 		withKernelReference(asm.Add.Imm(asm.R1, int32(localSlot*i)), r),
 		loadTypeID(asm.R2, "timespec64"),
 		callKernel("bpf_rdonly_cast"),
-		asm.LoadMem(dst, asm.R0, 0, asm.DWord),
 	}
 }
 

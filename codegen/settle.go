@@ -112,20 +112,28 @@ func (f *function) event(next blockID) blockID {
 	}
 	b.address(eventRemote, c, c.remote.ip, f.ipv6)
 	b.address(eventLocal, c, c.local.ip, f.ipv6)
+	process := asm.Instructions{
+		f.target.call(helperPidTgid),
+		asm.StoreMem(regStack, stackEvent+eventProcess, asm.R0, asm.DWord),
+	}
+	size := int32(EventSize)
+	if f.target == Linux {
+		size = eventSizeLinux
+		b.code = append(b.code, f.namespace()...)
+		process = append(process, f.command()...)
+	}
 	write := f.straight(next,
 		loadMap(asm.R1, EventsMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackEvent),
-		asm.Mov.Imm(asm.R3, EventSize),
+		asm.Mov.Imm(asm.R3, size),
 		asm.Mov.Imm(asm.R4, 0),
 		f.target.call(helperRingbufOutput))
-	process := f.straight(write,
-		f.target.call(helperPidTgid),
-		asm.StoreMem(regStack, stackEvent+eventProcess, asm.R0, asm.DWord))
+	known := f.straight(write, process...)
 	if f.packets {
-		process = f.ifSender(process, f.straight(write, storeImm(stackEvent+eventProcess, 0, asm.DWord)))
+		known = f.ifSender(known, f.straight(write, zeroEvent(eventProcess, eventNetwork)...))
 	}
-	return f.describeInterface(f.straight(process, b.code...))
+	return f.describeInterface(f.straight(known, b.code...))
 }
 
 // eventWriter collects the code that fills in an event on the stack.

@@ -70,7 +70,7 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		}
 	}
 	k.state.Seed = rand.Uint64()
-	if k.state.Network, err = networkCookie(); err != nil {
+	if k.state.Network, err = NetworkCookie(); err != nil {
 		k.release()
 		return nil, err
 	}
@@ -409,8 +409,9 @@ func cgroupID(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// networkCookie gives the cookie of the network namespace this process is in.
-func networkCookie() (uint64, error) {
+// NetworkCookie gives the cookie of the network namespace this process is in, as
+// codegen.Event has that of a decision.
+func NetworkCookie() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err

@@ -57,7 +57,7 @@ func loading(t *codegen.Table, network uint64) (with codegen.TableLoading, err e
 }
 
 func loadingHere(t *codegen.Table) (codegen.TableLoading, error) {
-	network, err := networkCookie()
+	network, err := NetworkCookie()
 	if err != nil {
 		return codegen.TableLoading{}, err
 	}

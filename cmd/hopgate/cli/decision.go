@@ -4,6 +4,8 @@ package cli
 
 import (
 	"fmt"
+	"strings"
+	"unicode"
 
 	"github.com/hopgate/hopgate/codegen"
 )
@@ -32,15 +34,16 @@ func (c *console) printDecision(o *kernelOptions, e decided) error {
 		Process:  e.Process,
 		Remote:   e.Request.Remote.String(),
 		Protocol: e.Request.Protocol,
+		Command:  e.Command,
 	}
 	if e.Audit >= 0 {
 		line.Audit = e.program.Rules[e.Audit].ID
 	}
-	if e.Process != 0 {
+	if e.Process != 0 && e.Command == "" {
 		line.Command = processName(e.Process)
 	}
-	if luid := e.Request.NextHop; luid != 0 {
-		line.Interface = interfaceName(luid)
+	if e.Request.NextHop != 0 {
+		line.Interface = interfaceName(&e.Event)
 	}
 	if o.json {
 		_ = c.printJSONLine(line)
@@ -52,10 +55,10 @@ func (c *console) printDecision(o *kernelOptions, e decided) error {
 			fmt.Fprintf(c.out, "/%d", line.Protocol)
 		}
 		if line.Interface != "" {
-			fmt.Fprintf(c.out, " by %s", line.Interface)
+			fmt.Fprintf(c.out, " by %s", printable(line.Interface))
 		}
 		if line.Process != 0 {
-			fmt.Fprintf(c.out, " from %s[%d]", line.Command, line.Process)
+			fmt.Fprintf(c.out, " from %s[%d]", printable(line.Command), line.Process)
 		}
 		fmt.Fprintln(c.out)
 	}
@@ -64,4 +67,14 @@ func (c *console) printDecision(o *kernelOptions, e decided) error {
 		c.out.Reset(c.stdout)
 	}
 	return err
+}
+
+// printable is a name that others have chosen, on the line where it is printed.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, name)
 }

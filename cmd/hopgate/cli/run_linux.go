@@ -293,9 +293,13 @@ func processName(pid uint32) string {
 	return strings.TrimSpace(string(comm))
 }
 
-// interfaceName is the name of a device, or its index where it is no more.
-func interfaceName(luid uint64) string {
-	index := int(luid >> 24 & 0xffffff)
+// interfaceName is the name of the device of a decision, or its index where it is no more
+// or has its name elsewhere.
+func interfaceName(e *codegen.Event) string {
+	index := int(e.Request.NextHop >> 24 & 0xffffff)
+	if here, err := runtime.NetworkCookie(); err != nil || here != e.Network {
+		return fmt.Sprintf("%d of another network namespace", index)
+	}
 	if i, err := net.InterfaceByIndex(index); err == nil {
 		return i.Name
 	}

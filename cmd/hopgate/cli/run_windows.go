@@ -236,7 +236,8 @@ func processName(pid uint32) string {
 }
 
 // interfaceName is the alias of an interface, or its LUID where it is no more.
-func interfaceName(luid uint64) string {
+func interfaceName(e *codegen.Event) string {
+	luid := e.Request.NextHop
 	row := windows.MibIfRow2{InterfaceLuid: luid}
 	if windows.GetIfEntry2Ex(windows.MibIfEntryNormalWithoutStatistics, &row) != nil {
 		return fmt.Sprintf("%#016x", luid)

@@ -38,7 +38,7 @@ type linuxStage struct {
 	code          func(*function) blockID
 }
 
-// inlines reports whether the stage has functions in it. To take them there is slower for
+// inlines reports whether the stage has decisions in it. To take them there is slower for
 // the verifier, which has more to compare where paths meet; and what a counting egress
 // does with a decision takes much longer than a call. Without CAP_PERFMON it is refused.
 func (s *linuxStage) inlines(opts *Options) bool {
@@ -82,9 +82,7 @@ func generateStages(d, early *compiler.Diagram, decisions []asm.Instructions, wa
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
 	inlined := map[string]asm.Instructions{}
 	for _, decision := range decisions {
-		if inlines(decision) {
-			inlined[decision[0].Symbol()] = inline(decision)
-		}
+		inlined[decision[0].Symbol()] = inline(decision)
 	}
 	stages := linuxStages
 	if opts.LeaveReplies {
@@ -125,9 +123,6 @@ func (f *function) linuxStage(stage *linuxStage, decisions []asm.Instructions) (
 	}
 	context := "network_context_of_" + stage.name
 	f.context = callLocal(context)
-	if f.inlined != nil && !f.early {
-		f.inlined[context] = inline(f.networkContext(context, stage.section == "sockops"))
-	}
 	entry := stage.code(f)
 	code, err := assemble(f.blocks, entry)
 	if err != nil {
@@ -211,7 +206,7 @@ func (f *function) describeInterface(next blockID) blockID {
 	if f.target != Linux || f.early {
 		return next
 	}
-	return f.describeNetwork(next, f.context)
+	return f.describeNetwork(next)
 }
 
 // branch adds code that ends in a comparison of a register with a constant.

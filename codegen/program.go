@@ -5,6 +5,8 @@ package codegen
 import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+
+	"github.com/hopgate/hopgate/compiler"
 )
 
 // Target is the system a program runs on.
@@ -16,6 +18,9 @@ const (
 )
 
 func (t Target) String() string { return [...]string{"windows", "linux"}[t] }
+
+// Room is the target's compiler.CompileOptions.Room.
+func (t Target) Room() int { return [...]int{compiler.SmallRoom, -1}[t] }
 
 // Program is what one policy becomes on one target. It is plain data: nothing is
 // loaded yet.

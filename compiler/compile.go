@@ -21,6 +21,20 @@ type CompileOptions struct {
 	// TableRanges is how many ranges a test may have that becomes comparisons; those
 	// with more become lookups in tables. 0 is DefaultTableRanges, less is no limit.
 	TableRanges int
+	// Room is how many comparisons the target has room for. Trees that are fewer and
+	// larger, for shorter paths, keep to it. 0 is SmallRoom, less is no limit.
+	Room int
+}
+
+// SmallRoom is about half of what eBPF for Windows has room for: a comparison is an
+// instruction or two.
+const SmallRoom = 30_000
+
+func (o *CompileOptions) room() int {
+	if o.Room == 0 {
+		return SmallRoom
+	}
+	return o.Room
 }
 
 // Compile turns the policy into a diagram. The same policy gives the same diagram.
@@ -40,11 +54,13 @@ func Compile(p *Policy, opts *CompileOptions) (*Diagram, error) {
 	case opts.TableRanges > 0:
 		p = p.WithTables(opts.TableRanges)
 	}
-	d := &Diagram{Policy: p, merge: opts.MergeRules}
+	// An audit rule counts only before the rule that decides, so that it matters which does.
+	audits := slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Audit })
+	d := &Diagram{Policy: p, merge: opts.MergeRules && !audits}
 	var errs [2]error
 	var families sync.WaitGroup
-	families.Go(func() { d.IPv4, errs[0] = compileGraph(p, opts, false) })
-	families.Go(func() { d.IPv6, errs[1] = compileGraph(p, opts, true) })
+	families.Go(func() { d.IPv4, errs[0] = compileGraph(d, opts, false) })
+	families.Go(func() { d.IPv6, errs[1] = compileGraph(d, opts, true) })
 	families.Wait()
 	if err := cmp.Or(errs[0], errs[1]); err != nil {
 		return nil, err
@@ -68,9 +84,10 @@ func unbound(p *Policy) (ds lang.Diagnostics) {
 
 // compileGraph builds the trees of one address family: a tree for each group of
 // rules, or fewer where shorter paths are worth their size.
-func compileGraph(p *Policy, opts *CompileOptions, ipv6 bool) (Graph, error) {
+func compileGraph(d *Diagram, opts *CompileOptions, ipv6 bool) (Graph, error) {
+	p := d.Policy
 	g := newGraphBuilder(p, ipv6)
-	best, ok := g.bestForest(opts.MergeRules)
+	best, ok := g.bestForest(d.merge, opts.room())
 	if !ok {
 		return Graph{}, lang.Diagnostics{{
 			Code:    codeLimit,
@@ -104,6 +121,8 @@ type graphBuilder struct {
 	opaque []int // enforced rules that have too many boxes
 	rules  int   // enforced rules up to one that always matches
 
+	contradicted []int // by rule, of contradictions; only to merge the leaves of several trees
+
 	chaining sync.Mutex // for conds, while forests are built
 }
 
@@ -131,15 +150,17 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 		}
 	}
 	g.rules += len(g.opaque)
-	g.part()
 	return g
 }
 
 // bestForest builds the forest of least cost of those that divide the boxes by both
 // of the most telling variables, by one, or not at all.
-func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
+func (g *graphBuilder) bestForest(merge bool, room int) (trees, bool) {
 	most := g.mostTelling()
 	finest, by := g.groups(most...)
+	if merge && (len(finest) > 1 || len(g.opaque) > 0) {
+		g.contradicted = g.contradictions(most)
+	}
 	best, ok := g.forest(merge, finest, maxKids)
 	best.groups, best.by = len(best.roots), by
 	if !ok || len(finest) == 1 {
@@ -154,8 +175,13 @@ func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
 			continue
 		}
 		limit := 3*len(best.kids) + 64
-		if len(groups) == 1 {
-			limit = len(best.kids)*5/4 + 64 // programs for eBPF for Windows must stay small
+		switch single := len(groups) == 1; {
+		case single && room < 0:
+			limit = 2*len(best.kids) + 64
+		case single && merge:
+			limit = 6*len(best.kids)/5 + 64
+		case single:
+			limit = len(best.kids) + 64
 		}
 		builds.Go(func() {
 			if t, ok := g.forest(merge, groups, limit); ok {
@@ -168,13 +194,9 @@ func (g *graphBuilder) bestForest(merge bool) (trees, bool) {
 		})
 	}
 	builds.Wait()
-	least := best.cost()
 	for _, t := range others {
-		if t.store == nil {
-			continue
-		}
-		if cost := t.cost(); cost < least {
-			best, least = t, cost
+		if t.store != nil && t.better(&best, room) {
+			best = t
 		}
 	}
 	return best, true
@@ -188,16 +210,28 @@ type trees struct {
 	by     []Var // what parts them, or would
 }
 
+// better reports whether a forest is worth more than another: the smaller one where the
+// target has no room for both.
+func (t *trees) better(than *trees, room int) bool {
+	cost, size := t.cost()
+	was, before := than.cost()
+	if room > 0 && max(size, before) > room {
+		return size < before
+	}
+	return cost < was
+}
+
 // cost weighs paths against size: half the path is worth four times the size. Paths
-// are those of a connection for which all intervals of a node are alike, in cycles.
-func (t trees) cost() float64 {
+// are those of a connection for which all intervals of a node are alike, in cycles; the
+// size is in comparisons.
+func (t *trees) cost() (cost float64, size int) {
 	chance := make([]float64, len(t.nodes))
 	for _, r := range t.roots {
 		if !r.isLeaf() {
 			chance[r]++
 		}
 	}
-	path, size := 8.0, 1.0
+	path := 8.0
 	for i := len(t.nodes) - 1; i >= 0; i-- { // parents stand behind their kids
 		if chance[i] == 0 {
 			continue
@@ -205,14 +239,14 @@ func (t trees) cost() float64 {
 		_, kids := t.node(ref(i))
 		_, mean, unforetold := finding(len(kids))
 		path += chance[i] * (mean + 14*unforetold)
-		size += float64(len(kids) - 1)
+		size += len(kids) - 1
 		for _, k := range kids {
 			if !k.isLeaf() {
 				chance[k] += chance[i] / float64(len(kids))
 			}
 		}
 	}
-	return path * path * size
+	return path * path * float64(size+1), size
 }
 
 // forest builds one tree for each group of boxes. Opaque rules get one of their
@@ -223,7 +257,7 @@ func (g *graphBuilder) forest(merge bool, groups [][]int32, limit int) (trees, b
 		groups = slices.DeleteFunc(groups, func(boxes []int32) bool { return len(boxes) == 0 })
 	}
 	single := len(groups) <= 1 && len(g.opaque) == 0
-	then := g.leaves(merge, single)
+	then := g.standIns(merge, single)
 	none := leaf(len(g.policy.Rules))
 	f := &forest{vars: g.vars, boxes: g.boxes, then: then, out: newStore()}
 	f.out.limit = limit
@@ -242,35 +276,6 @@ func (g *graphBuilder) forest(merge bool, groups [][]int32, limit int) (trees, b
 		t.roots = append(t.roots, rest)
 	}
 	return t, !f.out.full
-}
-
-// leaves gives for each rule the leaf that stands for it. With merge that may be
-// another rule of the same verdict: in a single tree any such rule, in a forest,
-// where the lowest rule wins, the first of a run of them.
-func (g *graphBuilder) leaves(merge, single bool) []ref {
-	p := g.policy
-	then := make([]ref, len(p.Rules))
-	for i := range then {
-		then[i] = leaf(i)
-	}
-	if !merge || slices.ContainsFunc(p.Rules, func(r Rule) bool { return r.Audit }) {
-		return then
-	}
-	first := map[lang.Verdict]ref{p.Default: leaf(len(p.Rules))}
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		switch {
-		case r.Log:
-		case single:
-			if _, ok := first[r.Verdict]; !ok {
-				first[r.Verdict] = leaf(i)
-			}
-			then[i] = first[r.Verdict]
-		case i > 0 && !p.Rules[i-1].Log && p.Rules[i-1].Verdict == r.Verdict:
-			then[i] = then[i-1]
-		}
-	}
-	return then
 }
 
 // chain tests a condition part by part, as written, and leads to yes or no: larger

@@ -13,7 +13,7 @@ type Diagram struct {
 	IPv4   Graph
 	IPv6   Graph // for connections of which the remote address is not IPv4-mapped
 
-	merge bool // CompileOptions.MergeRules
+	merge bool // rules may stand for others
 }
 
 // Graph is a directed acyclic graph of tests whose leaves are rules. A graph with

@@ -59,6 +59,14 @@ const (
 	worst = 3  // a cut's cost for each box, of 2 to 4, beyond which it is not made
 )
 
+// relevant are the boxes up to the last that does not lead where none leads.
+func (f *forest) relevant(list []left, none ref) []left {
+	for len(list) > 0 && f.denies == nil && f.then[f.boxes[list[len(list)-1].box].rule] == none {
+		list = list[:len(list)-1]
+	}
+	return list
+}
+
 // settled gives where a list leads if that takes no further test.
 func (f *forest) settled(list []left, none ref) (ref, bool) {
 	if f.denies != nil && none == f.undecided && !slices.ContainsFunc(list, func(l left) bool { return f.denies(&f.boxes[l.box]) }) {
@@ -98,6 +106,7 @@ func (f *forest) sides(list []left) int {
 // split builds the tree of the boxes in the region, in which coverCut has room for so
 // many boxes. Where no cut helps, it tests one half of the boxes and then the other.
 func (f *forest) split(list []left, none ref, room int) ref {
+	list = f.relevant(list, none)
 	if r, ok := f.settled(list, none); ok || f.out.full {
 		return r
 	}
@@ -341,7 +350,11 @@ func (f *forest) exact(list []left, none ref, limit int) (ref, bool) {
 	e := &f.last
 	e.forest, e.none, e.left = f, none, limit
 	e.memo, e.lists, e.cuts, e.kids = e.memo[:0], e.lists[:0], e.cuts[:0], e.kids[:0]
+	made := len(f.out.nodes)
 	r := e.build(list)
+	if e.left < 0 && !f.out.full {
+		f.out.takeBack(made)
+	}
 	return r, e.left >= 0
 }
 
@@ -366,6 +379,7 @@ type eliminated struct {
 }
 
 func (e *elimination) build(list []left) ref {
+	list = e.relevant(list, e.none)
 	if r, ok := e.settled(list, e.none); ok || e.left < 0 {
 		return r
 	}

@@ -36,7 +36,8 @@ type store struct {
 type mddNode struct {
 	level  int32
 	off, n int32 // into starts and kids
-	older  ref   // another node of the same hash, or a leaf
+	hash   uint64
+	older  ref // another node of the same hash, or a leaf
 }
 
 func newStore() *store {
@@ -89,12 +90,24 @@ func (s *store) mk(level int32, starts []uint64, kids []ref) ref {
 		}
 	}
 	r := ref(len(s.nodes))
-	s.nodes = append(s.nodes, mddNode{level, int32(len(s.kids)), int32(n), older})
+	s.nodes = append(s.nodes, mddNode{level, int32(len(s.kids)), int32(n), h, older})
 	s.starts = append(s.starts, starts...)
 	s.kids = append(s.kids, kids...)
 	s.full = s.limit > 0 && len(s.kids) > s.limit
 	s.cons[h] = r
 	return r
+}
+
+// takeBack forgets the nodes from one on.
+func (s *store) takeBack(from int) {
+	for i := len(s.nodes) - 1; i >= from; i-- {
+		n := &s.nodes[i]
+		if s.cons[n.hash] = n.older; n.older.isLeaf() {
+			delete(s.cons, n.hash)
+		}
+		s.starts, s.kids = s.starts[:n.off], s.kids[:n.off]
+	}
+	s.nodes = s.nodes[:from]
 }
 
 // mix is the finalizer of splitmix64.

@@ -44,7 +44,7 @@ type earlyBuilder struct {
 	*graphBuilder
 	fields    []Field
 	undecided ref
-	merge     bool // CompileOptions.MergeRules
+	merge     bool // of the diagram
 	out       *store
 }
 
@@ -62,7 +62,7 @@ func (e *earlyBuilder) open(b *box) bool {
 // enforced leads to the first rule that may deny, where one surely does before any
 // may allow.
 func (e *earlyBuilder) enforced() ref {
-	then := append(e.leaves(e.merge, true), leaf(len(e.policy.Rules)))
+	then := append(e.standIns(e.merge, true), leaf(len(e.policy.Rules)))
 	boxes := append(slices.Clone(e.boxes), box{rule: int32(len(e.policy.Rules))})
 	for i := range boxes {
 		b := &boxes[i]

@@ -74,6 +74,31 @@ func (b bitmap) addFrom(from int32) {
 	}
 }
 
+func (b bitmap) and(c bitmap) bitmap {
+	out := make(bitmap, len(b))
+	for i := range b {
+		out[i] = b[i] & c[i]
+	}
+	return out
+}
+
+func (b bitmap) or(c bitmap) bitmap {
+	out := make(bitmap, len(b))
+	for i := range b {
+		out[i] = b[i] | c[i]
+	}
+	return out
+}
+
+func (b bitmap) meets(c bitmap) bool {
+	for i := range b {
+		if b[i]&c[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // pieces are the conditions of the rules as alternatives, each of which is a test of
 // every variable by itself. They stand in the order of their rules.
 type pieces struct {
@@ -310,4 +335,47 @@ func (c *pieces) holding(r *region) bitmap {
 		}
 	}
 	return out
+}
+
+// meetings finds the pieces that meet one.
+type meetings struct {
+	*pieces
+	known []map[int32]bitmap // by variable, by what of values a piece tests it for
+	value []map[int32]int32  // by variable, by piece
+}
+
+func newMeetings(c *pieces) *meetings {
+	m := &meetings{c, make([]map[int32]bitmap, len(c.values)), make([]map[int32]int32, len(c.values))}
+	for v := range c.values {
+		m.known[v], m.value[v] = map[int32]bitmap{}, map[int32]int32{}
+		for i := range c.values[v] {
+			for _, piece := range c.values[v][i].pieces {
+				m.value[v][piece] = int32(i)
+			}
+		}
+	}
+	return m
+}
+
+// with are the pieces that have an input in common with one.
+func (m *meetings) with(piece int32) bitmap {
+	all := newBitmap(len(m.rule))
+	all.addFrom(0)
+	for _, s := range m.tests[piece] {
+		value := m.value[s.v][piece]
+		b, ok := m.known[s.v][value]
+		if !ok {
+			b = append(bitmap(nil), m.untested[s.v]...)
+			for i := range m.values[s.v] {
+				if d := &m.values[s.v][i]; d.in.in(s.in) != apart {
+					for _, other := range d.pieces {
+						b.add(other)
+					}
+				}
+			}
+			m.known[s.v][value] = b
+		}
+		all = all.and(b)
+	}
+	return all
 }

@@ -3,6 +3,7 @@ package proof
 import (
 	"errors"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/hopgate/hopgate/compiler"
@@ -11,29 +12,34 @@ import (
 // A forest of trees keeps the best rule so far in a register, which paths join in. So
 // its graph falls into sections that begin where such a joined number is set and end
 // where the next one is, and each is proved by itself. What is known at a section's
-// begin is an invariant of the number n there, for every connection:
+// begin is an invariant of the number n there, for every connection. Where nothing shows
+// the rule, n may be of another than the one that decides, if that answers alike:
 //
-//   - it is sound: n's rule is not before the one that decides, or answers alike;
-//   - for the rules that are dealt with, n's rule is not after the one that decides, if
-//     it is one of these.
+//   - it is sound: n's rule answers as the one that decides, or is not before a rule
+//     that answers like it and matches; where the deciding rule answers like no other, it
+//     is enough that n's is not before that;
+//   - for the rules that are dealt with, if one of them decides, n's rule answers alike,
+//     and is before every rule that matches and answers otherwise.
 //
-// Where all rules are dealt with, both together leave the right answer. Rules that
-// stand side by side and answer alike are of one rank, which is as good as the rule.
-// Numbers are taken for rule << 3, a guess at what the program means by them, which is
-// checked where the program turns a number into its answer.
+// Both together hold for the lower of two numbers if they hold for both, and where all
+// rules are dealt with, they leave the right answer. Numbers are taken for rule << 3, a
+// guess at what the program means by them, which is checked where the program turns a
+// number into its answer.
 
 // sections proves section by section.
 type sections struct {
 	*part
 	*pieces
-	ranks   []int32  // by rule, and the default
-	ends    []int32  // by rank: the first piece after it
-	answers []answer // by rule, and the default
-	alike   map[answer]bitmap
-	live    []uint64           // by node: the joins that matter from there on
-	quiet   []bool             // by node: only joined numbers are tested from there to the section's end
-	place   []int32            // by node
-	wrong   map[int32][]uint64 // by choice: the numbers with another answer than their rules'
+	meetings *meetings
+	answers  []answer // by rule, and the default
+	alike    map[answer]bitmap
+	single   bitmap             // pieces of rules that answer like no other
+	until    []int32            // by piece: the first rule after it that meets it and answers otherwise
+	safe     map[int]bitmap     // by rule: the pieces for which that is later
+	live     []uint64           // by node: the joins that matter from there on
+	quiet    []bool             // by node: only joined numbers are tested from there to the section's end
+	place    []int32            // by node
+	wrong    map[int32][]uint64 // by choice: the numbers with another answer than their rules'
 
 	start *region
 	cuts  map[int32]*cut // by first node of a section
@@ -48,6 +54,7 @@ type sections struct {
 type cut struct {
 	join  int32  // the joined number that goes on, or -1
 	dealt bitmap // pieces of the rules that are dealt with
+	plain bool   // all that is known of these is that the number answers alike
 	// Network has the values of the variables that come with the network context, as code
 	// after a failed call is another.
 	network [subInterface + 1 - interfaceType]set
@@ -65,23 +72,55 @@ func newSections(p *part) *sections {
 			return nil
 		}
 	}
-	w := &sections{part: p, pieces: c, alike: map[answer]bitmap{}, wrong: map[int32][]uint64{}}
-	w.rank()
+	w := &sections{part: p, pieces: c, alike: map[answer]bitmap{}, wrong: map[int32][]uint64{}, meetings: newMeetings(c)}
+	w.compareRules()
 	w.survey()
 	return w
 }
 
-// rank numbers the rules so that neighbours that nobody can tell apart are of one rank.
-func (w *sections) rank() {
-	rank := int32(0)
+// compareRules finds out which rules answer like others.
+func (w *sections) compareRules() {
 	for i := range len(w.policy.Rules) + 1 {
-		a := w.expected(i, -1)
-		if i > 0 && a != w.answers[i-1] {
-			rank++
-		}
-		w.ranks, w.answers = append(w.ranks, rank), append(w.answers, a)
-		w.ends = append(w.ends[:rank], w.begin[min(i+1, len(w.begin)-1)])
+		w.answers = append(w.answers, w.expected(i, -1))
 	}
+	w.single = newBitmap(len(w.rule))
+	for i, rule := range w.rule {
+		if w.answers[rule].rule >= 0 {
+			w.single.add(int32(i))
+		}
+	}
+}
+
+// compareMeeting finds out up to which rule another that answers alike may stand for a piece.
+func (w *sections) compareMeeting() {
+	w.until, w.safe = w.until[:0], map[int]bitmap{}
+	last := int32(len(w.policy.Rules))
+	for i, rule := range w.rule {
+		a, end := w.answers[rule], last
+		if a.rule >= 0 {
+			end = rule + 1
+		} else if other := w.meetings.with(int32(i)).and(w.start.open).firstBut(w.of(a), w.begin[rule+1]); other >= 0 {
+			end = w.rule[other]
+		} else if w.answers[last] == a {
+			end++
+		}
+		w.until = append(w.until, end)
+	}
+}
+
+// safely are the pieces that a rule may stand for if it answers alike.
+func (w *sections) safely(rule int) bitmap {
+	b, ok := w.safe[rule]
+	if !ok {
+		b = newBitmap(len(w.rule))
+		for i, end := range w.until {
+			if int(end) > rule {
+				b.add(int32(i))
+			}
+		}
+		w.safe[rule] = b
+	}
+	return b
 }
 
 // survey finds out what matters from each node on.
@@ -127,6 +166,7 @@ func (w *sections) prove(b []set) error {
 		b[w.graph.joinVariable(int32(i))] = set{{0, math.MaxUint32}}
 	}
 	w.start = w.all(b)
+	w.compareMeeting()
 	var err error
 	for _, w.most = range mostApart {
 		if err = w.sections(); !errors.Is(err, errDoubt) {
@@ -302,25 +342,20 @@ func (w *sections) of(a answer) bitmap {
 	return b
 }
 
-// holds shows that nothing decides anywhere in a region but pieces that are good; then it
-// gives the parts of the region to then. Where that is open, it cuts the region at a test
-// of a piece, of one that is alike if there is one.
-func (w *sections) holds(r *region, good, alike bitmap, byDefault bool, then func(*region, bitmap)) error {
+// holds shows that nowhere in a region anything decides but pieces that are good, or that
+// a backing piece matches there; then it gives the parts of the region to then. Where that
+// is open, it cuts the region at a test of a piece, of a backing or a good one if there is one.
+func (w *sections) holds(r *region, good, backing bitmap, byDefault bool, then func(*region, bitmap) error) error {
 	open, closed := w.candidates(r)
-	if (closed || byDefault) && open.firstBut(good, 0) < 0 {
-		then(r, open)
-		return nil
+	if (closed || byDefault) && open.firstBut(good, 0) < 0 || backing != nil && w.holding(r).meets(backing) {
+		return then(r, open)
 	}
-	var cut *side
-	for i := open.first(0); i >= 0; i = open.first(i + 1) {
-		if cut != nil && !alike.has(i) {
-			continue
-		}
-		if s := w.cutting(r, i); s != nil {
-			if cut = s; alike.has(i) {
-				break
-			}
-		}
+	cut := w.cuttingOf(r, r.open, backing)
+	if cut == nil {
+		cut = w.cuttingOf(r, open, good)
+	}
+	for i := open.first(0); i >= 0 && cut == nil; i = open.first(i + 1) {
+		cut = w.cutting(r, i)
 	}
 	if w.left--; cut == nil || w.left < 0 {
 		return w.differs(r, answer{})
@@ -328,8 +363,20 @@ func (w *sections) holds(r *region, good, alike bitmap, byDefault bool, then fun
 	w.result.Boxes++
 	for _, in := range []set{cut.in, cut.in.not(math.MaxUint64)} {
 		if part := r.box[cut.v].and(in); len(part) > 0 {
-			if err := w.holds(w.with(r, cut.v, part), good, alike, byDefault, then); err != nil {
+			if err := w.holds(w.with(r, cut.v, part), good, backing, byDefault, then); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// cuttingOf is a test, of a piece in both lists, that cuts the region; nil if there is none.
+func (w *sections) cuttingOf(r *region, open, wanted bitmap) *side {
+	for k := range wanted {
+		for word := open[k] & wanted[k]; word != 0; word &= word - 1 {
+			if s := w.cutting(r, int32(k<<6+bits.TrailingZeros64(word))); s != nil {
+				return s
 			}
 		}
 	}
@@ -382,52 +429,70 @@ func (w *sections) leave(id int32, r *region) error {
 			next.network[i] = next.network[i].or(r.box[v])
 		}
 	}
-	pass := func(r *region, open bitmap) {
-		dealt := w.dealt(r, open, set)
-		for i := range next.dealt {
-			dealt[i] &= next.dealt[i]
-		}
-		next.dealt = dealt
+	if set.from >= 0 && set.from != w.from.join {
+		return errDoubt
 	}
-	if set.from >= 0 {
-		if set.from != w.from.join {
-			return errDoubt
-		}
-		open, _ := w.candidates(r)
-		pass(r, open)
+	rule, kept := w.labelOf(set.value), w.from.join >= 0
+	switch {
+	case set.from >= 0:
+		rule = w.labelOf(w.was(r).last)
+	case kept:
+		kept = rule <= w.labelOf(w.was(r).first)
+	}
+	pass := func(r *region, open bitmap) error {
+		next.take(w.dealt(open, rule, kept))
 		return nil
 	}
-	rule, last := w.labelOf(set.value), len(w.answers)-1
-	alike := w.of(w.answers[rule])
-	good := slices.Clone(alike)
-	good.addTo(w.ends[w.ranks[rule]])
-	byDefault := w.ranks[rule] == w.ranks[last] || w.answers[rule] == w.answers[last]
-	return w.holds(r, good, alike, byDefault, pass)
+	if set.from >= 0 || rule == len(w.policy.Rules) && !w.decides(id) {
+		open, _ := w.candidates(r)
+		return pass(r, open)
+	}
+	alike, byDefault := w.of(w.answers[rule]), w.answers[rule] == w.answers[len(w.policy.Rules)]
+	if w.decides(id) {
+		next.plain = true
+		return w.holds(r, alike, nil, byDefault, func(*region, bitmap) error {
+			all := newBitmap(len(w.rule))
+			all.addFrom(0)
+			next.take(all)
+			return nil
+		})
+	}
+	return w.holds(r, alike.or(w.before(w.single, rule+1)), w.before(alike, rule+1), byDefault, pass)
+}
+
+// before are those of some pieces that are of rules before one.
+func (w *sections) before(pieces bitmap, rule int) bitmap {
+	b := slices.Clone(pieces)
+	b.cutAt(w.begin[min(rule, len(w.policy.Rules))])
+	return b
+}
+
+// decides reports whether the number that is set before a node is the only one there is, and
+// is turned into its answer there.
+func (w *sections) decides(id int32) bool {
+	return w.from.join < 0 && w.graph.nodes[id].kind == chooseNode
+}
+
+// take makes the pieces that are dealt with fewer.
+func (c *cut) take(dealt bitmap) {
+	for i := range c.dealt {
+		dealt[i] &= c.dealt[i]
+	}
+	c.dealt = dealt
 }
 
 // dealt are the pieces of the rules that are dealt with after a region: they do not decide
-// there, or the number that is set is not of a later rule.
-func (w *sections) dealt(r *region, open bitmap, set *node) bitmap {
-	out := w.past(r)
-	number := set.value
-	if set.from >= 0 {
-		number = w.was(r).last
-		copy(out, w.from.dealt)
-	}
+// there, or the number's rule may stand for them, which is the given one at last. Kept says
+// that the number is the one of before or of no later rule.
+func (w *sections) dealt(open bitmap, rule int, kept bool) bitmap {
+	out := slices.Clone(w.safely(rule))
 	for i := range out {
 		out[i] |= ^open[i]
+		if kept {
+			out[i] |= w.from.dealt[i]
+		}
 	}
-	out.addFrom(w.begins(number))
 	return out
-}
-
-// begins is the first piece of the rank of a number's rule.
-func (w *sections) begins(number uint64) int32 {
-	rank := w.ranks[w.labelOf(number)]
-	if rank == 0 {
-		return 0
-	}
-	return w.ends[rank-1]
 }
 
 // was is between which numbers the joined one is in a region.
@@ -436,28 +501,23 @@ func (w *sections) was(r *region) span {
 	return span{s[0].first, s[len(s)-1].last}
 }
 
-// past are the pieces that do not decide in a region because their rule is dealt with and
-// the joined number is of a later one.
-func (w *sections) past(r *region) bitmap {
-	out := newBitmap(len(w.rule))
-	if w.from.join >= 0 {
-		copy(out, w.from.dealt)
-		out.cutAt(w.begins(w.was(r).first))
-	}
-	return out
-}
-
-// end shows that a tail is the right one for all of a region.
+// end shows that a tail is the right one for all of a region. Where a rule matches that
+// answers like the tail and is not after the number's, those that are dealt with decide
+// only if they answer alike.
 func (w *sections) end(id int32, r *region) error {
 	a := w.tails[id]
 	if a.flaw != "" {
 		return w.differs(r, a)
 	}
-	alike, good := w.of(a), w.past(r)
-	for i := range good {
-		good[i] |= alike[i]
+	alike, byDefault := w.of(a), w.answers[len(w.answers)-1] == a
+	if w.from.join < 0 || w.from.plain {
+		return w.holds(r, alike, nil, byDefault, func(*region, bitmap) error { return nil })
 	}
-	return w.holds(r, good, alike, w.answers[len(w.answers)-1] == a, func(*region, bitmap) {})
+	first, dealt := w.labelOf(w.was(r).first), w.from.dealt
+	good := alike.or(w.before(dealt.and(w.single), first))
+	return w.holds(r, good, w.before(alike, first+1), byDefault, func(r *region, _ bitmap) error {
+		return w.holds(r, alike.or(dealt), nil, byDefault, func(*region, bitmap) error { return nil })
+	})
 }
 
 // chooses shows that the answer of a joined number is the right one for all of a region.
@@ -477,7 +537,7 @@ func (w *sections) chooses(id int32, r *region) error {
 		return errDoubt
 	}
 	open, _ := w.candidates(r)
-	dealt := w.dealt(r, open, &node{from: n.v})
+	dealt := w.dealt(open, w.labelOf(w.was(r).last), true)
 	if open.firstBut(dealt, 0) >= 0 {
 		return errDoubt
 	}

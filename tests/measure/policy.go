@@ -33,7 +33,7 @@ func Compile(p *compiler.Policy, target codegen.Target, counters bool, tries int
 	for range tries {
 		runtime.GC()
 		start := time.Now()
-		diagram, err := compiler.Compile(p, &compiler.CompileOptions{MergeRules: !counters})
+		diagram, err := compiler.Compile(p, &compiler.CompileOptions{MergeRules: !counters, Room: target.Room()})
 		if err != nil {
 			return nil, err
 		}

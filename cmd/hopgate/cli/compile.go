@@ -100,6 +100,7 @@ func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program,
 	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
 		MergeRules:     opts.NoCounters,
 		FreeInterfaces: opts.Target == codegen.Linux, // named devices are told to the program while it runs
+		Room:           opts.Target.Room(),
 	})
 	if err != nil {
 		return nil, nil, err

@@ -94,6 +94,7 @@ func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Tab
 	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
 		MergeRules:     opts.NoCounters,
 		FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
+		Room:           opts.Target.Room(),
 	})
 	if err != nil {
 		return nil, err

@@ -451,7 +451,7 @@ func makePinDirectory(path string) error {
 		return &fs.PathError{Op: "statfs", Path: parent, Err: err}
 	}
 	if fsys.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("%s is not on a BPF file system: mount -t bpf bpf /sys/fs/bpf", path)
+		return fmt.Errorf("%s is not a directory in a BPF file system, such as /sys/fs/bpf/hopgate (mount -t bpf bpf /sys/fs/bpf)", path)
 	}
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrExist) {

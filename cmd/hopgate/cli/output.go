@@ -21,11 +21,13 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 		return writeDevice(path, write) // such as /dev/stdout
 	}
 	part := filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.%d", filepath.Base(path), os.Getpid()))
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		if failed := new(fs.PathError); errors.As(err, &failed) {
+	defer func() {
+		if failed := new(fs.PathError); errors.As(err, &failed) && failed.Path == part {
 			failed.Path = path // of the temporary file nobody has heard
 		}
+	}()
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
 		return err
 	}
 	defer func() {

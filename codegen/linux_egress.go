@@ -20,13 +20,13 @@ func (f *function) egress() blockID {
 	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), f.told(asm.R7)...)
 
 	judge := f.ifOutbound(f.decide(), pass, drop)
-	known := f.lookCache(pass, denied, judge)
-	parse := f.parse(f.straight(f.addGeneration(known), f.packetDevice()...), drop)
-	kind := f.branch(asm.JEq, asm.R1, linuxSockRaw, f.ifKernels(parse, pass), parse, f.socketType())
+	known := f.lookCache(pass, f.ifKernels(denied, pass), f.ifKernels(judge, pass))
+	parse := f.parse(f.straight(f.addGeneration(known), f.packetDevice()...), f.ifKernels(drop, pass))
 	if f.devices {
-		return f.straight(f.findSocket(kind, drop), f.start()...)
+		return f.straight(f.findSocket(parse, drop), f.start()...)
 	}
-	return f.branch(asm.JEq, asm.R7, 0, drop, kind, append(f.start(), loadOfPacket(asm.R7, regContext, "sk")...)...)
+	socket := f.straight(parse, loadTypeID(asm.R2, "sock"), callKernel("bpf_rdonly_cast"), asm.Mov.Reg(asm.R7, asm.R0))
+	return f.branch(asm.JEq, asm.R1, 0, drop, socket, append(f.start(), asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))...)
 }
 
 // findSocket puts the packet's socket as programs are shown it into r7. It takes a
@@ -83,7 +83,8 @@ func (f *function) ifKernels(next, pass blockID) blockID {
 	if f.devices {
 		return next // they cannot be told
 	}
-	return f.branch(asm.JNE, asm.R1, 0, pass, next, loadBit(asm.R1, asm.R7, "sock", "sk_kern_sock")...)
+	kernels := f.branch(asm.JNE, asm.R1, 0, pass, next, loadBit(asm.R1, asm.R7, "sock", "sk_kern_sock")...)
+	return f.branch(asm.JEq, asm.R1, linuxSockRaw, kernels, next, f.socketType())
 }
 
 // dropPacket drops the packet. A SYN is reported to TCP as lost to congestion, so
@@ -100,13 +101,13 @@ func (f *function) dropPacket(drop blockID) blockID {
 // where the packet goes. r7 is the socket.
 func (f *function) parse(next, drop blockID) blockID {
 	// A packet that is not of the socket's protocol has been put into another, as
-	// by IPsec: where the inner one goes cannot be told.
+	// by IPsec: where the inner one goes cannot be told. But raw sockets send what they
+	// like; type 0 is the socket of a test run.
 	same := f.add(block{
-		code: asm.Instructions{f.socketProtocol()},
-		jump: jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R4}, taken: next, next: drop,
+		code:  asm.Instructions{f.socketProtocol()},
+		jump:  jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R4},
+		taken: next, next: f.straight(f.oneOf(asm.R1, []int32{0, linuxSockRaw}, next, drop), f.socketType()),
 	})
-	// Raw sockets send what they like; type 0 is the socket of a test run.
-	same = f.straight(f.oneOf(asm.R1, []int32{0, linuxSockRaw}, next, same), f.socketType())
 
 	// What the cache compares at once is stored at once: the processor hands on
 	// only whole stores without waiting.

@@ -10,6 +10,10 @@ import (
 // ErrKernel is wrapped by errors that say what this host's kernel refuses.
 var ErrKernel = errors.New("the kernel says no")
 
+// ErrNotPinned is wrapped by errors of Linux that leave the new program in force, though what
+// is pinned of it is in part of the program before.
+var ErrNotPinned = errors.New("it is in force, but not pinned")
+
 // KernelOptions configures AttachKernel.
 type KernelOptions struct {
 	// Cgroup is, on Linux, the path of the cgroup v2 directory whose processes, and

@@ -64,6 +64,13 @@ func (k *Kernel) pin() error {
 	if k.opts.Pin == "" {
 		return nil
 	}
+	if err := k.pinAll(); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotPinned, err)
+	}
+	return nil
+}
+
+func (k *Kernel) pinAll() error {
 	for stage, l := range k.links {
 		if _, err := os.Stat(k.pinPath(stage)); err == nil {
 			continue

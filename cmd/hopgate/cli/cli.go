@@ -83,12 +83,12 @@ type misuse struct{ error }
 // report prints an error of a command to standard error.
 func (c *console) report(err error) {
 	var findings lang.Diagnostics
-	var file *fs.PathError
+	file, ofFile := err.(*fs.PathError) // one that is wrapped says more
 	switch {
 	case errors.Is(err, errSaid):
 	case errors.As(err, &findings):
 		c.print(findings)
-	case errors.As(err, &file):
+	case ofFile:
 		fmt.Fprintf(c.err, "%s: %v\n", file.Path, file.Err)
 	default:
 		fmt.Fprintf(c.err, "hopgate: %v\n", err)

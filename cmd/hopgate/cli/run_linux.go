@@ -128,6 +128,8 @@ func (e *enforcement) reload() {
 	}
 	if err != nil {
 		e.report(err)
+	}
+	if err != nil && !errors.Is(err, runtime.ErrNotPinned) {
 		fmt.Fprintln(e.err, "hopgate: the policy before stays in force")
 		return
 	}

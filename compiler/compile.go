@@ -223,7 +223,8 @@ func (t *trees) better(than *trees, room int) bool {
 
 // cost weighs paths against size: half the path is worth four times the size. Paths
 // are those of a connection for which all intervals of a node are alike, in cycles; the
-// size is in comparisons.
+// size is in comparisons. The larger a program, the more often a node is not in the
+// processor's caches: of 35 000 comparisons and of 70 000 that took 11 and 23 cycles a node.
 func (t *trees) cost() (cost float64, size int) {
 	chance := make([]float64, len(t.nodes))
 	for _, r := range t.roots {
@@ -231,7 +232,7 @@ func (t *trees) cost() (cost float64, size int) {
 			chance[r]++
 		}
 	}
-	path := 8.0
+	path, visited := 8.0, 0.0
 	for i := len(t.nodes) - 1; i >= 0; i-- { // parents stand behind their kids
 		if chance[i] == 0 {
 			continue
@@ -239,6 +240,7 @@ func (t *trees) cost() (cost float64, size int) {
 		_, kids := t.node(ref(i))
 		_, mean, unforetold := finding(len(kids))
 		path += chance[i] * (mean + 14*unforetold)
+		visited += chance[i]
 		size += len(kids) - 1
 		for _, k := range kids {
 			if !k.isLeaf() {
@@ -246,6 +248,7 @@ func (t *trees) cost() (cost float64, size int) {
 			}
 		}
 	}
+	path += visited * min(float64(size)/3000, 40)
 	return path * path * float64(size+1), size
 }
 

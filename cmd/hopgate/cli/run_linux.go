@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -201,8 +202,8 @@ func (o *kernelOptions) makeCgroup() (path string, remove func(), err error) {
 	}
 	roots := []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 	at := slices.IndexFunc(roots, func(root string) bool {
-		var fs unix.Statfs_t
-		return unix.Statfs(root, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+		var fsys unix.Statfs_t
+		return unix.Statfs(root, &fsys) == nil && fsys.Type == unix.CGROUP2_SUPER_MAGIC
 	})
 	if at < 0 {
 		return "", nil, fmt.Errorf("no cgroup v2 file system is mounted at %s: name a cgroup with --cgroup PATH", strings.Join(roots, " or "))
@@ -215,7 +216,22 @@ func (o *kernelOptions) makeCgroup() (path string, remove func(), err error) {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return "", nil, err
 	}
-	return path, func() { _ = os.Remove(path) }, nil
+	return path, func() { removeCgroup(path) }, nil
+}
+
+// removeCgroup removes a cgroup and those that the command has made below, where no
+// process is left in them.
+func removeCgroup(path string) {
+	var all []string
+	_ = filepath.WalkDir(path, func(at string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			all = append(all, at)
+		}
+		return err
+	})
+	for _, at := range slices.Backward(all) {
+		_ = os.Remove(at)
+	}
 }
 
 // start runs the command inside the cgroup and gives its end, and if the cgroup is

@@ -71,6 +71,25 @@ func (f *fake) recorded(words ...string) []string {
 	return found
 }
 
+// changing are the numbers of the calls since the last reset that change objects.
+func (f *fake) changing(t *testing.T) []int {
+	var numbers []int
+	counted := 0
+	for _, c := range f.calls() {
+		if strings.HasPrefix(c, "  ") || strings.HasPrefix(c, "close ") || c == "ring_unmap" {
+			continue // which do not fail
+		}
+		counted++
+		for _, w := range []string{"pin ", "unpin ", "map_create ", "map_update ", "prog_load ", "attach instructions"} {
+			if strings.HasPrefix(c, w) {
+				numbers = append(numbers, counted)
+			}
+		}
+	}
+	require.Equal(t, f.count(), counted)
+	return numbers
+}
+
 func (f *fake) count() int { return int(f.call("fake_count")) }
 
 func (f *fake) objects(kind int) int { return int(f.call("fake_objects", uintptr(kind))) }

@@ -1,14 +1,15 @@
 package compiler
 
 import (
-	"sort"
+	"math"
 
 	"github.com/hopgate/hopgate/lang"
 )
 
 // standIns gives for each rule the leaf that stands for it. With merge that may be
 // another rule of the same verdict: in a single tree any; in a forest, where the lowest
-// rule wins, a later one that stands before all that contradict the first.
+// rule wins, the next one that does, if no rule before it contradicts the first: the
+// lower a rule that a tree finds, the more often later trees need not be asked.
 func (g *graphBuilder) standIns(merge, single bool) []ref {
 	p := g.policy
 	then := make([]ref, len(p.Rules))
@@ -28,19 +29,19 @@ func (g *graphBuilder) standIns(merge, single bool) []ref {
 			}
 		}
 	case merge:
-		named := map[lang.Verdict][]int{p.Default: {len(p.Rules)}} // by rules of a verdict, the last ones first
+		const none = math.MaxInt
+		named := map[lang.Verdict]int{lang.Deny: none, lang.Allow: none, lang.AllowHard: none} // after i
 		for i := len(p.Rules) - 1; i >= 0; i-- {
 			r := &p.Rules[i]
-			if r.Log {
-				continue
+			switch end := g.contradicted[i]; {
+			case r.Log:
+			case end > len(p.Rules):
+				then[i] = leaf(len(p.Rules))
+			case named[r.Verdict] < end:
+				then[i] = leaf(named[r.Verdict])
+			default:
+				named[r.Verdict] = i
 			}
-			names := named[r.Verdict]
-			at := sort.Search(len(names), func(k int) bool { return names[k] < g.contradicted[i] })
-			if at == len(names) {
-				names = append(names, i)
-				named[r.Verdict] = names
-			}
-			then[i] = leaf(names[at])
 		}
 	}
 	return then

@@ -174,10 +174,8 @@ func (g *graphBuilder) bestForest(merge bool, room int) (trees, bool) {
 		if len(groups) == len(finest) {
 			continue
 		}
-		limit := 3*len(best.kids) + 64
-		switch single := len(groups) == 1; {
-		case single && room < 0:
-			limit = 2*len(best.kids) + 64
+		limit := 2*len(best.kids) + 64
+		switch single := len(groups) == 1 && room > 0; {
 		case single && merge:
 			limit = 6*len(best.kids)/5 + 64
 		case single:

@@ -84,7 +84,7 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !again && !apart && len(forced) < len(x.joinOf) {
+		if x.findsJoins() {
 			forced = map[joinKey]bool{}
 			for key := range x.joinOf {
 				forced[key] = true
@@ -103,7 +103,11 @@ func explore(m machine, deadline time.Time) (*graph, error) {
 	}
 }
 
-// run makes the graph; again says that a choice reads more than was kept for it.
+// findsJoins reports whether registers are joined that are not yet forced to be.
+func (x *explorer) findsJoins() bool { return !x.apart && len(x.joinOf) > len(x.forced) }
+
+// run makes the graph; again says that a choice reads more than was kept for it, or,
+// before any choice is gone on with, that joins are to be forced first.
 func (x *explorer) run() (again bool, err error) {
 	if err := x.findJoins(); err != nil {
 		return false, err
@@ -113,6 +117,9 @@ func (x *explorer) run() (again bool, err error) {
 		return false, err
 	}
 	x.graph.root = root.node
+	if x.findsJoins() {
+		return true, nil
+	}
 	for more := true; more; {
 		more = false
 		x.spread()

@@ -27,11 +27,13 @@ type early struct {
 	may, must []*formula // by rule, of what is known alone: it matches some completion, or all
 	hidden    []bool     // by rule: whether its condition is about what is not known
 	left      int        // steps
-	spare     int        // and those for what is left open
+	size      []int      // by rule: tests in its condition
+	spare     int        // tests that may be looked at for what is left open
 }
 
-// maxSpare bounds the rules that are looked at for what is left open.
-const maxSpare = 1_000_000
+// maxSpare bounds what it takes to count what is left open, of which nobody needs all:
+// to about a second.
+const maxSpare = 5_000_000
 
 func newEarly(p *part) *early {
 	e := &early{part: p, left: maxSteps, spare: maxSpare}
@@ -49,6 +51,7 @@ func newEarly(p *part) *early {
 		e.may = append(e.may, f.without(unknown, isTrue))
 		e.must = append(e.must, f.without(unknown, isFalse))
 		e.hidden = append(e.hidden, f.tests(unknown))
+		e.size = append(e.size, f.size())
 	}
 	return e
 }
@@ -70,6 +73,15 @@ func (f *formula) without(unknown []bool, place *formula) *formula {
 
 func (f *formula) tests(vars []bool) bool {
 	return f.kind == test && vars[f.v] || slices.ContainsFunc(f.parts, func(p *formula) bool { return p.tests(vars) })
+}
+
+// size counts the tests.
+func (f *formula) size() int {
+	n := 0
+	for _, p := range f.parts {
+		n += p.size()
+	}
+	return max(n, 1)
 }
 
 func (e *early) prove(b []set) error {
@@ -224,7 +236,10 @@ func (f *formula) halves(b []set) [][]set {
 
 // leftOpen counts what of a box could have been denied.
 func (e *early) leftOpen(b []set, rules []int32) {
-	if e.spare -= 1 + len(rules); e.spare < 0 || e.policy.AuditMode {
+	for _, i := range rules {
+		e.spare -= e.size[i]
+	}
+	if e.spare < 0 || e.policy.AuditMode {
 		return
 	}
 	var cut *formula

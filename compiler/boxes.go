@@ -37,19 +37,129 @@ const maxBoxes = 64
 // first ones of sets and interfaces.
 const maxSides = 64
 
-// boxesOf gives the boxes that make up the condition of "the rule matches". They are
-// disjoint. It gives false when there are too many, or when they need a variable
-// beyond the first maxSides.
+// boxesOf gives the boxes that make up the condition of "the rule matches", or those of
+// its alternatives where there are too many. It gives false when these are too many, too,
+// or when they need a variable beyond the first maxSides.
 func (g *graphBuilder) boxesOf(rule int) ([]box, bool) {
-	r := &g.policy.Rules[rule]
-	if sides, possible, ok := g.conds.plain(r.Cond); ok {
+	if boxes, ok := g.boxesOfCond(rule, g.policy.Rules[rule].Cond); ok {
+		return boxes, true
+	}
+	return g.divided(rule)
+}
+
+// divided gives the boxes of the alternatives of a rule's condition.
+func (g *graphBuilder) divided(rule int) ([]box, bool) {
+	c := g.policy.Rules[rule].Cond
+	left := maxBoxes * bounds(c)
+	return g.divide(rule, c, &left)
+}
+
+// divide gives the boxes of a condition's alternatives, of which so many are left.
+func (g *graphBuilder) divide(rule int, c Cond, left *int) ([]box, bool) {
+	list := alternatives(c)
+	if *left -= len(list); *left < 0 || len(list) == 1 {
+		return nil, false
+	}
+	var all []box
+	for _, a := range list {
+		boxes, ok := g.boxesOfCond(rule, a)
+		if !ok {
+			boxes, ok = g.divide(rule, a, left)
+		}
+		if !ok {
+			return nil, false
+		}
+		all = append(all, boxes...)
+	}
+	return all, true
+}
+
+// scattered is how many ranges a side has at least that may lie anywhere. Any cut has such
+// a box on both sides; of many of them no tree can be made.
+const scattered = 8
+
+func (b box) isScattered() bool {
+	return slices.ContainsFunc(b.sides, func(s side) bool { return len(s.ranges) > scattered })
+}
+
+// part puts boxes of one range in the place of scattered ones, if these are many.
+func (g *graphBuilder) part() {
+	found := 0
+	for i := range g.boxes {
+		if g.boxes[i].isScattered() {
+			found++
+		}
+	}
+	if found <= small {
+		return
+	}
+	var boxes []box
+	for rest := g.boxes; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].rule == rest[0].rule {
+			n++
+		}
+		of := rest[:n]
+		rest = rest[n:]
+		if slices.ContainsFunc(of, box.isScattered) {
+			if divided, ok := g.divided(int(of[0].rule)); ok {
+				of = divided
+			}
+		}
+		boxes = append(boxes, of...)
+	}
+	g.boxes = boxes
+}
+
+// alternatives are conditions of which one holds where c does: the parts of its longest
+// `or`, or list of ranges, each with all else that must hold.
+func alternatives(c Cond) []Cond {
+	all, ok := c.(All)
+	if !ok {
+		all = All{c}
+	}
+	longest, at := Any(nil), 0
+	for i, part := range all {
+		if parts := flat(part); len(parts) > len(longest) {
+			longest, at = parts, i
+		}
+	}
+	rest := slices.Delete(slices.Clone(all), at, at+1)
+	list := make([]Cond, len(longest))
+	for i, part := range longest {
+		list[i] = append(slices.Clip(rest), part)
+	}
+	return list
+}
+
+// flat lists the parts of an `or` and of those directly in it.
+func flat(c Cond) Any {
+	var list Any
+	switch c := c.(type) {
+	case Any:
+		for _, p := range c {
+			list = append(list, flat(p)...)
+		}
+	case In:
+		for i := range c.Ranges {
+			list = append(list, In{c.Field, c.Ranges[i : i+1]})
+		}
+	default:
+		list = Any{c}
+	}
+	return list
+}
+
+// boxesOfCond gives disjoint boxes that make up a condition of a rule.
+func (g *graphBuilder) boxesOfCond(rule int, c Cond) ([]box, bool) {
+	if sides, possible, ok := g.conds.plain(c); ok {
 		if !possible {
 			return nil, true
 		}
 		return []box{{rule: int32(rule), sides: sides}}, true
 	}
-	g.conds.limit = len(g.conds.kids) + 1000 + 8*bounds(r.Cond)
-	cond := g.conds.cond(r.Cond, g.policy.matchesUnknown(r.Verdict))
+	g.conds.limit = len(g.conds.kids) + 1000 + 8*bounds(c)
+	cond := g.conds.cond(c, g.policy.matchesUnknown(g.policy.Rules[rule].Verdict))
 	if g.conds.full {
 		g.conds.forget()
 		return nil, false

@@ -150,6 +150,7 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 		}
 	}
 	g.rules += len(g.opaque)
+	g.part()
 	return g
 }
 

@@ -32,7 +32,7 @@ type function struct {
 
 	// On Linux: paths that meet tell the verifier nothing of where they come from.
 	meetsAnew bool
-	inlined   map[string]asm.Instructions // decisions that the stage has in it, by name
+	inlined   map[string]asm.Instructions // local functions that the stage has in it, by name
 
 	settled blockID // r9, and with audit rules r8, hold the outcome
 	broken  blockID // something that cannot be: deny

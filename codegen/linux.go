@@ -38,7 +38,7 @@ type linuxStage struct {
 	code          func(*function) blockID
 }
 
-// inlines reports whether the stage has decisions in it. To take them there is slower for
+// inlines reports whether the stage has functions in it. To take them there is slower for
 // the verifier, which has more to compare where paths meet; and what a counting egress
 // does with a decision takes much longer than a call. Without CAP_PERFMON it is refused.
 func (s *linuxStage) inlines(opts *Options) bool {
@@ -82,7 +82,9 @@ func generateStages(d, early *compiler.Diagram, decisions []asm.Instructions, wa
 	p.Maps = append(common, linuxMaps(d.Policy, opts)...)
 	inlined := map[string]asm.Instructions{}
 	for _, decision := range decisions {
-		inlined[decision[0].Symbol()] = inline(decision)
+		if inlines(decision) {
+			inlined[decision[0].Symbol()] = inline(decision)
+		}
 	}
 	stages := linuxStages
 	if opts.LeaveReplies {
@@ -123,6 +125,9 @@ func (f *function) linuxStage(stage *linuxStage, decisions []asm.Instructions) (
 	}
 	context := "network_context_of_" + stage.name
 	f.context = callLocal(context)
+	if f.inlined != nil && !f.early {
+		f.inlined[context] = inline(f.networkContext(context, stage.section == "sockops"))
+	}
 	entry := stage.code(f)
 	code, err := assemble(f.blocks, entry)
 	if err != nil {
@@ -206,7 +211,7 @@ func (f *function) describeInterface(next blockID) blockID {
 	if f.target != Linux || f.early {
 		return next
 	}
-	return f.describeNetwork(next)
+	return f.describeNetwork(next, f.context)
 }
 
 // branch adds code that ends in a comparison of a register with a constant.

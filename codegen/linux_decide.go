@@ -142,35 +142,41 @@ func pointerTo(name string, size uint32) btf.Type {
 func (f *function) callDecision(g *compiler.Graph, c connection) blockID {
 	name := f.decisionName(g)
 	code := asm.Instructions{asm.Mov.Reg(asm.R1, regStack), asm.Add.Imm(asm.R1, stackFlow)}
-	if inlined := f.inlined[name]; inlined != nil {
-		code = append(append(code, f.enterInlined()...), inlined...)
-		code = append(code, asm.LoadMem(regContext, regStack, stackAside, asm.DWord))
-	} else {
-		code = append(code, callLocal(name))
+	if f.inlined[name] != nil {
+		code = append(code, hideAddress()...)
 	}
-	call := f.straight(f.takeDecision(), code...)
+	call := f.straight(f.takeDecision(), append(code, f.callOrInline(name)...)...)
 	if !asksNetwork(g, c) {
 		return call
 	}
-	return f.describeNetwork(call)
+	return f.describeNetwork(call, f.callOrInline(f.context.Reference())...)
 }
 
-// enterInlined comes before an inlined decision. What it reads by the address in r1 the
+// hideAddress comes before an inlined decision. What it reads by the address in r1 the
 // verifier does not know, as it does not know the address: it would walk the decision for
 // each flow that it tells from others, and remember of the flow what comparisons say. The
 // word is the first of the context, of which all are 32 bits.
-func (f *function) enterInlined() asm.Instructions {
-	zero := connection{base: regContext}.hiddenZero(asm.R2, asm.R3)
-	return append(zero,
+func hideAddress() asm.Instructions {
+	return append(connection{base: regContext}.hiddenZero(asm.R2, asm.R3),
 		asm.And.Imm(asm.R2, 8), // an offset of 0 or 8 that keeps the alignment
-		asm.Add.Reg(asm.R1, asm.R2),
-		asm.StoreMem(regStack, stackAside, regContext, asm.DWord))
+		asm.Add.Reg(asm.R1, asm.R2))
 }
 
-// inline gives the code of a decision for the place where it is called from: what
-// returns goes to its end instead. There is none for one that calls, or that reads in many
-// places: each one of the stack makes the verifier go through all of a stage once more.
-func inline(decision asm.Instructions) asm.Instructions {
+// callOrInline calls a local function, or has its code if the stage has that in it: then
+// all registers but r6 are the function's.
+func (f *function) callOrInline(name string) asm.Instructions {
+	inlined := f.inlined[name]
+	if inlined == nil {
+		return asm.Instructions{callLocal(name)}
+	}
+	code := append(asm.Instructions{asm.StoreMem(regStack, stackAside, regContext, asm.DWord)}, inlined...)
+	return append(code, asm.LoadMem(regContext, regStack, stackAside, asm.DWord))
+}
+
+// inlines reports whether stages can have a decision in them. They cannot if it calls, or
+// reads in many places: each one of the stack makes the verifier go through all of a stage
+// once more.
+func inlines(decision asm.Instructions) bool {
 	const mostLoads = 64
 	loads := 0
 	for i := range decision {
@@ -178,11 +184,17 @@ func inline(decision asm.Instructions) asm.Instructions {
 		if op.Class() == asm.LdXClass {
 			loads++
 		}
-		if op.JumpOp() == asm.Call || loads > mostLoads {
-			return nil
+		if op.JumpOp() == asm.Call {
+			return false
 		}
 	}
-	code := slices.Clone(decision[:len(decision)-1]) // the last returns
+	return loads <= mostLoads
+}
+
+// inline gives the code of a function for the place where it is called from: what returns
+// goes to its end instead.
+func inline(function asm.Instructions) asm.Instructions {
+	code := slices.Clone(function[:len(function)-1]) // the last returns
 	code[0].Metadata = asm.Metadata{}                // it is no function
 	left := slots(code)
 	for i := range code {
@@ -210,10 +222,10 @@ func (f *function) takeDecision() blockID {
 	return decided
 }
 
-// describeNetwork puts the network context into its place.
-func (f *function) describeNetwork(next blockID) blockID {
+// describeNetwork puts the network context, asked for so, into its place.
+func (f *function) describeNetwork(next blockID, ask ...asm.Instruction) blockID {
 	failed := f.straight(next, f.sees.network.unknown(false)...)
-	return f.branch(asm.JEq, asm.R0, 0, next, failed, f.askNetwork()...)
+	return f.branch(asm.JEq, asm.R0, 0, next, failed, f.askNetwork(ask...)...)
 }
 
 // decisions are the functions of the graphs of the early stages and the others, and

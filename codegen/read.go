@@ -81,12 +81,13 @@ func (b *body) callContext(next blockID) blockID {
 	again := b.straight(next, b.loadHomes(asm.R2, asm.R5)...)
 	failed := b.straight(again, b.sees.network.unknown(false)...)
 	return b.add(block{
-		code: b.askNetwork(), jump: jump{op: asm.JEq, dst: asm.R0}, taken: again, next: failed,
+		code: b.askNetwork(b.context), jump: jump{op: asm.JEq, dst: asm.R0}, taken: again, next: failed,
 	})
 }
 
-// askNetwork asks for the network context: r0 is 0 if it is there.
-func (f *function) askNetwork() asm.Instructions {
+// askNetwork asks for the network context by a call or what stands for it: r0 is 0 if it
+// is there.
+func (f *function) askNetwork(ask ...asm.Instruction) asm.Instructions {
 	code := append(asm.Instructions{asm.Mov.Reg(asm.R1, regContext)}, f.sees.network.address(asm.R2)...)
-	return append(code, asm.Mov.Imm(asm.R3, NetworkContextSize), f.context)
+	return append(append(code, asm.Mov.Imm(asm.R3, NetworkContextSize)), ask...)
 }

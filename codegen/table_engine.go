@@ -179,7 +179,7 @@ func (f *function) byTable() blockID {
 // unknown.
 func (f *function) readTableContext(next blockID) blockID {
 	unknown := f.straight(next, f.sees.network.unknown(false)...)
-	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, unknown, next, f.askNetwork()...), unknown)
+	return f.ifFlag(flagContext, f.branch(asm.JNE, asm.R0, 0, unknown, next, f.askNetwork(f.context)...), unknown)
 }
 
 func (f *function) slotAt(s tableSlot) int16 { return f.frame + engineSlots + 4*int16(s) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -43,7 +44,7 @@ type walker struct {
 	section string
 	machine
 	asks    map[string]bool   // decisions that ask for the network context
-	copies  map[int]*function // of decisions in the stage, by where they begin
+	copies  map[int]localCopy // of functions, in the stage, by where they begin
 	answers []uint64          // of decisions of this stage
 	seen    map[string]bool
 	ends    []walked
@@ -69,9 +70,9 @@ func (w *walker) follow(p walked) {
 	w.read = &footprint{}
 	for {
 		w.slot = p.slot
-		if f := w.copies[p.slot]; f != nil {
-			p.slot += len(copyOf(f.code))
-			for _, q := range w.decide(p, f.decision.name) {
+		if c, ok := w.copies[p.slot]; ok {
+			p.slot += c.size
+			for _, q := range w.call(p, &instruction{callee: c.name}) {
 				for r := 6; r <= 9; r++ {
 					q.state.registers[r] = value{}
 				}
@@ -305,25 +306,29 @@ func (w *walker) decide(p walked, name string) []walked {
 	return list
 }
 
-// copyOf is the code of a decision as a stage has it in it: what returns goes to the end.
-func copyOf(code []instruction) []instruction {
-	code = slices.Clone(code[:len(code)-1])
-	for i := range code {
-		if code[i].code == classJump|opExit {
-			code[i] = instruction{code: classJump32 | jumpAlways, imm: int64(len(code) - 1 - i)}
-		}
-	}
-	return code
+// localCopy is a function that a stage has in it.
+type localCopy struct {
+	name string
+	size int
 }
 
-// findCopies finds decisions in a stage.
-func (w *walker) findCopies(decisions []*function) {
-	w.copies = map[int]*function{}
-	for _, f := range decisions {
-		code := copyOf(f.code)
+// findCopies finds functions in a stage: what returns goes to the end there. Of decisions
+// that are the same it finds the one for IPv6, which may be shown all addresses.
+func (w *walker) findCopies(early bool, functions map[string][]instruction) {
+	w.copies = map[int]localCopy{}
+	for _, name := range slices.Sorted(maps.Keys(functions)) {
+		if early != strings.HasPrefix(name, earlyPrefix) {
+			continue
+		}
+		code := slices.Clone(functions[name][:len(functions[name])-1])
+		for i := range code {
+			if code[i].code == classJump|opExit {
+				code[i] = instruction{code: classJump32 | jumpAlways, imm: int64(len(code) - 1 - i)}
+			}
+		}
 		for i := 0; i+len(code) <= len(w.code); i++ {
 			if slices.Equal(w.code[i:i+len(code)], code) {
-				w.copies[i] = f
+				w.copies[i] = localCopy{name, len(code)}
 			}
 		}
 	}
@@ -331,8 +336,8 @@ func (w *walker) findCopies(decisions []*function) {
 
 // decides reports whether a decision is made in the stage.
 func (w *walker) decides(name string) bool {
-	for _, f := range w.copies {
-		if f.decision.name == name {
+	for _, c := range w.copies {
+		if c.name == name {
 			return true
 		}
 	}
@@ -522,11 +527,24 @@ func walkStages(t *testing.T, text string, opts *codegen.Options) {
 	c := &checker{policy: p, program: program, result: &Result{}, counters: !opts.NoCounters}
 	o, err := readLinux(object.Bytes())
 	require.NoError(t, err)
-	stages, asks := readStages(o), map[string]bool{}
+	asks, functions := map[string]bool{}, map[string][]instruction{}
 	for _, f := range o.decisions {
 		asks[f.decision.name] = asksNetwork(f)
+		functions[f.decision.name] = f.code
 	}
-	for section, code := range stages {
+	if opts.NoCounters { // what egress has in it is a function only where it counts
+		counting, err := codegen.Generate(d, &codegen.Options{Target: codegen.Linux})
+		require.NoError(t, err)
+		var object bytes.Buffer
+		require.NoError(t, counting.WriteELF(&object))
+		other, err := readLinux(object.Bytes())
+		require.NoError(t, err)
+		if f := other.functions["network_context_of_egress"]; f != nil {
+			functions["network_context_of_egress"] = f.decode()
+		}
+	}
+	for section, stage := range o.stages {
+		code := stage.decode()
 		w := &walker{
 			t: t, section: section, seen: map[string]bool{}, asks: asks,
 			machine: machine{function: &function{code: code}, view: newView(256), known: map[lookup]int32{}},
@@ -534,8 +552,8 @@ func walkStages(t *testing.T, text string, opts *codegen.Options) {
 		for _, m := range program.Maps {
 			w.maps = append(w.maps, mapInfo{name: m.Name, key: int(m.KeySize)})
 		}
-		w.findCopies(o.decisions)
 		early := !strings.HasPrefix(section, "cgroup_skb") && section != "sockops"
+		w.findCopies(early, functions)
 		w.answers = answersOf(p, early)
 		w.follow(walked{state: *start()})
 		for i := range w.ends {
@@ -629,27 +647,23 @@ func (c *checker) checkWalked(t *testing.T, w *walker, p *walked, early bool) {
 	require.Equal(t, int32(audit), int32(binary.LittleEndian.Uint32(event[4:])), say)
 }
 
-// readStages decodes the entry points of an object.
-func readStages(o *linuxObject) map[string][]instruction {
-	stages := map[string][]instruction{}
-	for section, s := range o.stages {
-		code := make([]instruction, len(s.bytes)/8)
-		for i := 0; i < len(code); i++ {
-			b := s.bytes[8*i:]
-			code[i] = instruction{
-				code: b[0], dst: b[1] & 15, src: b[1] >> 4, offset: int16(binary.LittleEndian.Uint16(b[2:])),
-				imm: int64(int32(binary.LittleEndian.Uint32(b[4:]))),
-			}
-			name := s.names[uint64(8*i)]
-			if b[0] == loadConstant {
-				code[i].imm = int64(uint64(uint32(code[i].imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
-				code[i].mapName = name
-				i++
-			} else {
-				code[i].callee = name
-			}
+// decode gives the instructions of a stretch.
+func (s *stretch) decode() []instruction {
+	code := make([]instruction, len(s.bytes)/8)
+	for i := 0; i < len(code); i++ {
+		b := s.bytes[8*i:]
+		code[i] = instruction{
+			code: b[0], dst: b[1] & 15, src: b[1] >> 4, offset: int16(binary.LittleEndian.Uint16(b[2:])),
+			imm: int64(int32(binary.LittleEndian.Uint32(b[4:]))),
 		}
-		stages[section] = code
+		name := s.names[uint64(8*i)]
+		if b[0] == loadConstant {
+			code[i].imm = int64(uint64(uint32(code[i].imm)) | uint64(binary.LittleEndian.Uint32(b[12:]))<<32)
+			code[i].mapName = name
+			i++
+		} else {
+			code[i].callee = name
+		}
 	}
-	return stages
+	return code
 }

@@ -82,33 +82,33 @@ func (b box) isScattered() bool {
 	return slices.ContainsFunc(b.sides, func(s side) bool { return len(s.ranges) > scattered })
 }
 
-// part puts boxes of one range in the place of scattered ones, if these are many.
-func (g *graphBuilder) part() {
+// parted puts boxes of one range in the place of scattered ones, if these are many.
+func (g *graphBuilder) parted(boxes []box) []box {
 	found := 0
-	for i := range g.boxes {
-		if g.boxes[i].isScattered() {
+	for i := range boxes {
+		if boxes[i].isScattered() {
 			found++
 		}
 	}
 	if found <= small {
-		return
+		return boxes
 	}
-	var boxes []box
-	for rest := g.boxes; len(rest) > 0; {
+	var parts []box
+	for len(boxes) > 0 {
 		n := 1
-		for n < len(rest) && rest[n].rule == rest[0].rule {
+		for n < len(boxes) && boxes[n].rule == boxes[0].rule {
 			n++
 		}
-		of := rest[:n]
-		rest = rest[n:]
+		of := boxes[:n]
+		boxes = boxes[n:]
 		if slices.ContainsFunc(of, box.isScattered) {
 			if divided, ok := g.divided(int(of[0].rule)); ok {
 				of = divided
 			}
 		}
-		boxes = append(boxes, of...)
+		parts = append(parts, of...)
 	}
-	g.boxes = boxes
+	return parts
 }
 
 // alternatives are conditions of which one holds where c does: the parts of its longest

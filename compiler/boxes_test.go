@@ -11,8 +11,8 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// Many prefixes in one rule, or a few in each of many, make a tree of short paths and
-// not one test after the other.
+// Many prefixes in one rule, a few in each of many, and many audit rules make a tree of
+// short paths and not one test after the other.
 func TestListsAreTrees(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	prefix := func() Range {
@@ -37,11 +37,15 @@ func TestListsAreTrees(t *testing.T) {
 		}
 		lists = append(lists, All{In{RemoteAddress, normalize(prefixes)}, ports()})
 	}
-	for name, conds := range map[string][]Cond{"or": {pairs}, "or and others": {All{tcp, pairs, either}}, "or in or": {Any{tcp, Any{pairs[:500], pairs[500:]}}}, "lists": lists} {
+	policies := map[string][]Cond{"or": {pairs}, "or and others": {All{tcp, pairs, either}}, "or in or": {Any{tcp, Any{pairs[:500], pairs[500:]}}}, "lists": lists, "audit": pairs}
+	for name, conds := range policies {
 		t.Run(name, func(t *testing.T) {
 			p := &Policy{Name: "lists", Default: lang.Allow}
+			if name == "audit" {
+				p.Default = lang.Deny // which an early hook decides, with the audit rule
+			}
 			for i, c := range conds {
-				p.Rules = append(p.Rules, Rule{ID: fmt.Sprint(i), Verdict: []lang.Verdict{lang.Deny, lang.Allow}[i%2], Cond: c})
+				p.Rules = append(p.Rules, Rule{ID: fmt.Sprint(i), Verdict: []lang.Verdict{lang.Deny, lang.Allow}[i%2], Audit: name == "audit", Cond: c})
 			}
 			d, err := Compile(p, nil)
 			require.NoError(t, err)
@@ -61,7 +65,9 @@ func TestListsAreTrees(t *testing.T) {
 				r.Local = netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(rng.IntN(200)))
 				want := p.Eval(&r)
 				require.Equal(t, want, d.Decide(&r), "%+v", r)
-				if got := early.Decide(&r); got.Rule != p.Undecided() {
+				if got := early.Decide(&r); name == "audit" {
+					require.Equal(t, want, got, "early, %+v", r)
+				} else if got.Rule != p.Undecided() {
 					require.Equal(t, lang.Deny, want.Verdict, "early, %+v", r)
 				}
 			}

@@ -96,13 +96,12 @@ func compileGraph(d *Diagram, opts *CompileOptions, ipv6 bool) (Graph, error) {
 		}}
 	}
 	plan := Plan{Rules: g.rules, Boxes: len(g.boxes), Chained: len(g.opaque), Groups: best.groups, By: best.by}
-	audit := leaf(len(p.Rules))
-	for i, r := range slices.Backward(p.Rules) {
-		if r.Audit {
-			audit = g.chain(best.store, r.Cond, p.matchesUnknown(r.Verdict), leaf(i), audit)
+	for i := range p.Rules {
+		if p.Rules[i].Audit {
+			plan.Audited++
 		}
 	}
-	whole := g.graph(best, audit)
+	whole := g.graph(best, g.audited(best.store))
 	graph := whole.pruned()
 	plan.measure(&graph)
 	graph.Plan = plan
@@ -150,7 +149,7 @@ func newGraphBuilder(p *Policy, ipv6 bool) *graphBuilder {
 		}
 	}
 	g.rules += len(g.opaque)
-	g.part()
+	g.boxes = g.parted(g.boxes)
 	return g
 }
 

@@ -12,6 +12,8 @@ type Plan struct {
 	Boxes   int // conjunctions of ranges that they became
 	Chained int // rules tested part by part, having too many boxes
 	Trees   []PlanTree
+	Audited int // audit rules
+	Audit   PlanTree
 	Depth   int     // the most comparisons on one path through all trees
 	Mean    float64 // those on a path, if all intervals were alike likely
 	Groups  int     // trees that the boxes fell into by which fields they leave wide; fewer are preferred where shorter paths are worth their size
@@ -26,7 +28,7 @@ type PlanTree struct {
 
 // Tests are the comparisons of all trees.
 func (p Plan) Tests() int {
-	n := 0
+	n := p.Audit.Tests
 	for _, t := range p.Trees {
 		n += t.Tests
 	}
@@ -35,16 +37,27 @@ func (p Plan) Tests() int {
 
 // String explains the choice in some lines.
 func (p Plan) String() string {
-	if p.Rules == 0 {
-		return "no rule can matter, so that the default decides"
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s that can matter, as boxes of ranges: %d\n", counted(p.Rules, "rule"), p.Boxes)
-	fmt.Fprintf(&b, "  %s of %s; a connection takes %d at most, %.0f if all outcomes were alike likely\n",
-		counted(len(p.Trees), "tree"), counted(p.Tests(), "comparison"), p.Depth, p.Mean)
+	if p.Rules == 0 {
+		b.WriteString("no enforced rule can matter, so that the default decides\n")
+	} else {
+		p.describe(&b)
+	}
+	if p.Audited > 0 {
+		fmt.Fprintf(&b, "  beside them %s, of which the first that matches is found by %s, %d at most on a path\n",
+			counted(p.Audited, "audit rule"), counted(p.Audit.Tests, "comparison"), p.Audit.Depth)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// describe says what enforced rules became.
+func (p Plan) describe(b *strings.Builder) {
+	fmt.Fprintf(b, "%s that can matter, as boxes of ranges: %d\n", counted(p.Rules, "rule"), p.Boxes)
+	fmt.Fprintf(b, "  %s of %s; a connection takes %d at most, %.0f if all outcomes were alike likely\n",
+		counted(len(p.Trees), "tree"), counted(p.Tests()-p.Audit.Tests, "comparison"), p.Depth, p.Mean)
 	if len(p.Trees) > 1 {
 		for _, t := range p.Trees {
-			fmt.Fprintf(&b, "    one of %s, %d at most on a path\n", counted(t.Tests, "comparison"), t.Depth)
+			fmt.Fprintf(b, "    one of %s, %d at most on a path\n", counted(t.Tests, "comparison"), t.Depth)
 		}
 	}
 	var by []string
@@ -53,16 +66,15 @@ func (p Plan) String() string {
 	}
 	switch wide := strings.Join(by, " or "); {
 	case p.Groups > 1 && len(p.Trees) > 1:
-		fmt.Fprintf(&b, "  why: rules that leave %s wide have trees of their own, of which the lowest rule wins; fewer would be too large for what they save\n", wide)
+		fmt.Fprintf(b, "  why: rules that leave %s wide have trees of their own, of which the lowest rule wins; fewer would be too large for what they save\n", wide)
 	case p.Groups > 1:
-		fmt.Fprintf(&b, "  why: %d trees, for rules that leave %s wide, would make longer paths\n", p.Groups, wide)
+		fmt.Fprintf(b, "  why: %d trees, for rules that leave %s wide, would make longer paths\n", p.Groups, wide)
 	case len(p.Trees) == 1:
 		b.WriteString("  why: the rules leave the same fields wide\n")
 	}
 	if p.Chained > 0 {
-		fmt.Fprintf(&b, "  too tangled for boxes, and so tested one after the other: %s\n", counted(p.Chained, "rule"))
+		fmt.Fprintf(b, "  too tangled for boxes, and so tested one after the other: %s\n", counted(p.Chained, "rule"))
 	}
-	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // Row is how many intervals of a variable are told apart by comparisons one after the
@@ -110,8 +122,10 @@ func (p *Plan) measure(g *Graph) {
 			p.Mean += mean[root]
 		}
 		p.Depth += t.Depth
-		if i < len(g.Trees) || t.Tests > 0 {
+		if i < len(g.Trees) {
 			p.Trees = append(p.Trees, t)
+		} else {
+			p.Audit = t
 		}
 	}
 }

@@ -87,29 +87,28 @@ func (e *earlyBuilder) denies(b *box) bool {
 // audited leads to the first audit rule, which is undecided if it depends on unknown
 // fields.
 func (e *earlyBuilder) audited() ref {
-	rest := leaf(len(e.policy.Rules))
-	for i, r := range slices.Backward(e.policy.Rules) {
-		if !r.Audit {
-			continue
-		}
+	then := make([]ref, len(e.policy.Rules))
+	for i, r := range e.policy.Rules {
+		then[i] = leaf(i)
 		vars := map[Var]bool{}
 		addVariables(r.Cond, e.conds.ipv6, vars)
-		depends := false
 		for v := range vars {
-			depends = depends || slices.Contains(e.fields, v.Field)
+			if slices.Contains(e.fields, v.Field) {
+				then[i] = e.undecided
+			}
 		}
-		switch boxes, ok := e.boxesOf(i); {
-		case !depends:
-			rest = e.chain(e.out, r.Cond, e.policy.matchesUnknown(r.Verdict), leaf(i), rest)
-		case !ok:
+	}
+	if r, ok := e.auditTree(e.out, then, func(b *box) { e.open(b) }); ok {
+		return r
+	}
+	rest := leaf(len(e.policy.Rules))
+	for i, r := range slices.Backward(e.policy.Rules) {
+		switch {
+		case !r.Audit:
+		case then[i] == e.undecided:
 			rest = e.undecided
 		default:
-			then := make([]ref, i+1)
-			then[i] = e.undecided
-			for j := range boxes {
-				e.open(&boxes[j])
-			}
-			rest = e.tree(boxes, then, nil, rest)
+			rest = e.chain(e.out, r.Cond, e.policy.matchesUnknown(r.Verdict), leaf(i), rest)
 		}
 	}
 	return rest

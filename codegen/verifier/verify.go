@@ -33,6 +33,15 @@ type Problem struct {
 	Reason   string
 	Source   string   // the place in the policy or source that it comes from, or ""
 	Path     []string // the last jumps on the way there, such as "4 -> 9"
+	Complex  bool     // the program may be right, but was not looked at to its end
+}
+
+// Unwrap tells programs that are too large from those that are wrong.
+func (p *Problem) Unwrap() error {
+	if p.Complex {
+		return codegen.ErrTooLarge
+	}
+	return nil
 }
 
 func (p *Problem) Error() string {
@@ -124,7 +133,7 @@ func newVerification(p *codegen.Program, f *codegen.Function, attach codegen.Att
 	return v
 }
 
-func (v *verification) problem(slot int, s *state, format string, args ...any) error {
+func (v *verification) problem(slot int, s *state, format string, args ...any) *Problem {
 	p := &Problem{Function: v.function.Section, Slot: slot, Reason: fmt.Sprintf(format, args...)}
 	if slot < len(v.code) && v.code[slot] != nil {
 		p.Text = fmt.Sprint(*v.code[slot])
@@ -211,7 +220,9 @@ func (v *verification) straight(at place, s *state) error {
 	for {
 		slot := at.slot()
 		if v.steps++; v.steps > maxSteps {
-			return v.problem(slot, s, "the program is too complex: more than %d instructions on all paths, or a loop that may not end", maxSteps)
+			p := v.problem(slot, s, "the program is too complex: more than %d instructions on all paths, or a loop that may not end", maxSteps)
+			p.Complex = true
+			return p
 		}
 		if slot >= len(v.code) {
 			return v.problem(slot, s, "the code runs past its end")

@@ -2,6 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/asm"
@@ -28,4 +32,24 @@ func TestWarnOfWalk(t *testing.T) {
 		{Name: "egress", Instructions: straight(codegen.MaxKernelSteps/2 + 1)},
 	}})
 	require.Equal(t, "hopgate: egress may be too large for the kernel's verifier, which walks about 500001 instructions of it; its limit is 1000000\n", printed.String())
+}
+
+// A thousand lookups of IPv6 addresses are too many for a verifier that looks into each,
+// which is no bug of hopgate.
+func TestTooComplexForWindows(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("policy p {\n  default allow\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "  set s%d dynamic = { 10.0.0.1 }\n  rule r%d: deny if remote in $s%d\n", i, i, i)
+	}
+	text.WriteString("}\n")
+	dir := t.TempDir()
+	file := filepath.Join(dir, "p.hop")
+	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o644))
+	var out, errs bytes.Buffer
+	require.Equal(t, 1, Run([]string{"compile", file}, strings.NewReader(""), &out, &errs))
+	require.Contains(t, errs.String(), "hopgate: policy `p` is too large for target windows: ")
+	require.Contains(t, errs.String(), "[too-large]: use fewer tests of dynamic sets")
+	require.NotContains(t, errs.String(), "bug")
+	require.NoFileExists(t, filepath.Join(dir, "p.o"))
 }

@@ -143,7 +143,11 @@ func verified(program *codegen.Program) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := verifier.Verify(read); err != nil {
+	switch _, err := verifier.Verify(read); {
+	case errors.Is(err, codegen.ErrTooLarge):
+		return nil, fmt.Errorf("policy `%s` is %w for target windows: a verifier would look at more than two million instructions on all paths [too-large]: use fewer tests of dynamic sets, or rules that overlap less",
+			program.Policy, codegen.ErrTooLarge)
+	case err != nil:
 		return nil, fmt.Errorf("the compiled object would be refused, which is a bug of hopgate: %w", err)
 	}
 	return object.Bytes(), nil

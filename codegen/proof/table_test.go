@@ -91,19 +91,24 @@ func TestTableMutants(t *testing.T) {
 // tableMutant changes a number in the header or a node of a packed policy, and the sum
 // over the file so that it is not simply damaged.
 func tableMutant(rng *rand.Rand, original []byte) []byte {
-	const head = 8 + 4 + sha256.Size
+	const head, flags, asks, uncounted = 8 + 4 + sha256.Size, 8, 1, 4
 	m := bytes.Clone(original)
 	image := head + 4 + int(binary.LittleEndian.Uint32(m[head:]))
 	size := int(binary.LittleEndian.Uint32(m[image:]))
 	image += 4
 	for {
-		at := m[image+rng.IntN(size/4)*4:]
+		place := rng.IntN(size/4) * 4
+		at := m[image+place:]
 		old := binary.LittleEndian.Uint32(at)
 		if old == 0 && rng.IntN(50) > 0 {
 			continue
 		}
 		change := []uint32{old + 1, old - 1, old ^ 1<<rng.IntN(32), old + 64, rng.Uint32(), 0}
-		binary.LittleEndian.PutUint32(at, change[rng.IntN(len(change))])
+		changed := change[rng.IntN(len(change))]
+		if place == flags { // a table that does not count, or tells events more, is one of the same policy
+			changed = changed&^(uncounted|asks&^old) | old&uncounted
+		}
+		binary.LittleEndian.PutUint32(at, changed)
 		sum := sha256.Sum256(m[head:])
 		copy(m[head-sha256.Size:], sum[:])
 		return m

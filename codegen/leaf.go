@@ -161,7 +161,7 @@ func (b *body) noRule() asm.Instructions {
 	if !b.hidesPaths() {
 		return nil
 	}
-	return append(b.connection.hiddenZero(regLeaf, regValue), asm.Add.Imm(regLeaf, leafValue(b.policy, len(b.policy.Rules))))
+	return append(b.connection.hiddenZero(regLeaf, regValue), asm.Add.Imm32(regLeaf, leafValue(b.policy, len(b.policy.Rules))))
 }
 
 // hiddenZero sets a register to a 0 that the verifier does not know for one: it takes two
@@ -183,7 +183,7 @@ func minimum() asm.Instructions {
 		asm.Mov.Reg(regConst, regLeaf),
 		asm.ArSh.Imm(regConst, 63),
 		asm.And.Reg(regLeaf, regConst),
-		asm.Add.Reg(regLeaf, regValue),
+		asm.Add.Reg32(regLeaf, regValue),
 	}
 }
 

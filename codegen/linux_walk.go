@@ -135,9 +135,8 @@ func newWalker(code asm.Instructions) *walker {
 			offset = int(ins.Constant)
 		}
 		w.target[i] = at[slots[i]+1+offset]
-		if op == asm.Ja {
-			w.meeting[w.target[i]] = true
-		} else {
+		w.meeting[w.target[i]] = true
+		if op != asm.Ja {
 			w.meeting[i] = true
 		}
 	}
@@ -160,10 +159,10 @@ func (w *walker) walk() {
 // path follows a path to its end, and puts off the other way at each jump.
 func (w *walker) path(s walkState) {
 	for w.steps < w.most {
+		w.steps++ // also where the path ends: do_check counts first
 		if w.meeting[s.at] && w.seen(&s) {
 			break
 		}
-		w.steps++
 		ins := &w.code[s.at]
 		if !ins.OpCode.Class().IsJump() {
 			s.apply(ins)

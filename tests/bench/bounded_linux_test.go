@@ -61,7 +61,7 @@ func TestOverlapsInTwoFields(t *testing.T) {
 func TestKernelWalk(t *testing.T) {
 	measure.NeedsRoot(t)
 	policies := map[string]*compiler.Policy{}
-	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000"} {
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "fw1_10000", "acl1_10000"} {
 		policies[name] = classBench(t, name)
 	}
 	mixed, err := gen.MixedPolicy(1000)
@@ -83,6 +83,7 @@ func TestKernelWalk(t *testing.T) {
 				require.NoError(t, err)
 				walked, _ := info.VerifiedInstructions()
 				about := f.KernelWalk().Steps
+				t.Logf("%s %s: walked %d about %d: %.2f", name, f.Name, walked, about, float64(walked)/float64(about))
 				require.Less(t, int(walked), 2*about, "%s, by estimate %d", f.Name, about)
 				require.Greater(t, 2*int(walked), about, "%s, by estimate %d", f.Name, about)
 			}

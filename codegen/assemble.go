@@ -90,7 +90,7 @@ func assemble(blocks []block, entry blockID) (asm.Instructions, error) {
 			code = append(code, placed{jump: jump{op: asm.Ja, wide: true}, target: rank[next]})
 		}
 	}
-	return resolve(code, start)
+	return resolve(plant(code, start))
 }
 
 // topological orders the blocks so that each stands before those it leads to, and
@@ -123,6 +123,77 @@ type placed struct {
 	jump   jump
 	target int  // rank of the block; -1: ins is meant
 	far    bool // the offset does not fit 16 bits
+}
+
+// ends reports whether what stands after it is reached by jumps alone.
+func (p *placed) ends() bool {
+	return p.target >= 0 && p.jump.op == asm.Ja || p.target < 0 && p.ins.OpCode.JumpOp() == asm.Exit
+}
+
+// reach is how far a conditional jump is planned to lead; islands that come between make
+// it a little longer.
+const reach = math.MaxInt16 - 2048
+
+// plant lets conditional jumps that lead too far share islands, each a jump whose offset
+// has 32 bits, between blocks where nothing runs into them. An island is the last that
+// the first of its jumps can reach, so that a target has one for each 30 000 slots.
+func plant(code []placed, start []int) ([]placed, []int) {
+	at := make([]int, len(code)+1)
+	for i := range code {
+		at[i+1] = at[i] + code[i].size()
+	}
+	islands := map[int][]placed{} // by what they stand before
+	last := map[int]int{}         // by target: the rank of its last island
+	var before []int              // by rank of an island, from len(start) on: what it stands before
+	gap, found := 0, false
+	next := 0
+	for i := range code {
+		p := &code[i]
+		for ; next < len(code) && at[next+1]-at[i+1] <= reach; next++ {
+			if code[next].ends() {
+				gap, found = next+1, true
+			}
+		}
+		if p.target < 0 || p.jump.op == asm.Ja || at[start[p.target]]-at[i+1] <= reach {
+			continue
+		}
+		island, ok := last[p.target]
+		if !ok || before[island-len(start)] <= i {
+			if !found || gap <= i {
+				continue
+			}
+			island = len(start) + len(before)
+			last[p.target] = island
+			before = append(before, gap)
+			islands[gap] = append(islands[gap], placed{jump: jump{op: asm.Ja, wide: true}, target: p.target})
+		}
+		p.target = island
+	}
+	return insert(code, islands, start, before)
+}
+
+// insert puts islands into the code, and gives where blocks, and islands after them, start.
+func insert(code []placed, islands map[int][]placed, start, before []int) ([]placed, []int) {
+	if len(before) == 0 {
+		return code, start
+	}
+	moved := make([]int, len(code)+1)
+	all := make([]placed, 0, len(code)+len(before))
+	for i := range code {
+		all = append(all, islands[i]...)
+		moved[i] = len(all)
+		all = append(all, code[i])
+	}
+	starts := make([]int, 0, len(start)+len(before))
+	for _, i := range start {
+		starts = append(starts, moved[i])
+	}
+	standing := map[int]int{}
+	for _, i := range before {
+		starts = append(starts, moved[i]-len(islands[i])+standing[i])
+		standing[i]++
+	}
+	return all, starts
 }
 
 // size is the length in 8-byte slots. A far conditional jump jumps over a jump

@@ -27,7 +27,7 @@ type KernelWalk struct {
 }
 
 // walkTo is where a walk that is too long ends.
-const walkTo = MaxKernelSteps * 5 / 4
+const walkTo = MaxKernelSteps + 1
 
 // KernelWalk estimates what the kernel's verifier takes for the function and those it
 // calls, each of which it walks once.

@@ -56,7 +56,7 @@ func TestOverlapsInTwoFields(t *testing.T) {
 	}
 }
 
-// What the kernel's verifier takes is known beforehand, half of it at least, and it takes
+// What the kernel's verifier takes is known beforehand, to a tenth of it, and it takes
 // all kinds of policies, which decide in it as they should.
 func TestKernelWalk(t *testing.T) {
 	measure.NeedsRoot(t)
@@ -83,9 +83,7 @@ func TestKernelWalk(t *testing.T) {
 				require.NoError(t, err)
 				walked, _ := info.VerifiedInstructions()
 				about := f.KernelWalk().Steps
-				t.Logf("%s %s: walked %d about %d: %.2f", name, f.Name, walked, about, float64(walked)/float64(about))
-				require.Less(t, int(walked), 2*about, "%s, by estimate %d", f.Name, about)
-				require.Greater(t, 2*int(walked), about, "%s, by estimate %d", f.Name, about)
+				require.InDelta(t, walked, about, float64(walked/10+250), "%s", f.Name)
 			}
 			if name != "mixed" && name != "dynamic-sets" && name != "ipv6" { // a test run has one interface, no sets, and packets of IPv4
 				require.NoError(t, measure.Agree(loaded.Programs["egress"], policy, gen.Traffic(1, policy, 2000)))

@@ -138,7 +138,7 @@ func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) 
 func (c *console) warnOfWalk(program *codegen.Program) {
 	for i := range program.Functions {
 		f := &program.Functions[i]
-		if steps := f.KernelWalk().Steps; 2*steps > codegen.MaxKernelSteps {
+		if steps := f.KernelWalk().Steps; steps > codegen.MaxKernelSteps/10*9 {
 			fmt.Fprintf(c.err, "hopgate: %s may be too large for the kernel's verifier, which walks about %d instructions of it; its limit is %d\n", f.Name, steps, codegen.MaxKernelSteps)
 		}
 	}

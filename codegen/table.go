@@ -54,7 +54,7 @@ func GenerateTable(d *compiler.Diagram, opts *Options, build Build) (*Table, err
 	about := &TableDescription{
 		Policy: p.Name, Text: p.String(), Rules: rules(p), Sets: sets(p), Build: build,
 	}
-	b := &tableBuilder{diagram: d, target: opts.Target, tableTrees: tableTrees{cons: map[tableNode]tableTarget{}}}
+	b := &tableBuilder{diagram: d, target: opts.Target, tableTrees: newTableTrees()}
 	if hasAudit(p) {
 		if err := b.compileAudit(); err != nil {
 			return nil, err
@@ -91,6 +91,7 @@ func GenerateTable(d *compiler.Diagram, opts *Options, build Build) (*Table, err
 	if len(t.description) > tableDescriptionSize-4 {
 		return nil, tooLarge(p, "bytes of rule names", len(t.description), tableDescriptionSize-4)
 	}
+	b.arrange(&lists)
 	t.image = b.image(t, lists, opts)
 	sum := t.checksum()
 	copy(t.image[headerChecksum:], sum[:])
@@ -248,8 +249,7 @@ func (b *tableBuilder) image(t *Table, lists listRoots, opts *Options) []byte {
 	}
 	lowest := b.lowest()
 	for l, list := range lists {
-		start := l * tableListTrees * tableTreeSize
-		put(image[headerStart+4*l:], uint32(start))
+		start := l << tableListShift
 		for i := range tableListTrees {
 			at := image[headerTrees+start+i*tableTreeSize:]
 			put(at, treeEnd)
@@ -264,19 +264,6 @@ func (b *tableBuilder) image(t *Table, lists listRoots, opts *Options) []byte {
 		b.nodes[i].put(image[b.place(i):][:tableNodeSize], b.reference)
 	}
 	return image
-}
-
-func (n *tableNode) put(at []byte, reference func(tableTarget) uint32) {
-	for k := range tableKids - 1 {
-		last := ^uint32(0)
-		if k+1 < int(n.n) {
-			last = n.last[k]
-		}
-		binary.LittleEndian.PutUint32(at[4*k:], last)
-	}
-	for k, kid := range n.kids[:n.n] {
-		binary.LittleEndian.PutUint32(at[nodeKids+4*k:], reference(kid))
-	}
 }
 
 // readsContext reports whether some node or set needs the network context.
@@ -295,7 +282,7 @@ func (b *tableBuilder) readsContext() bool {
 			continue
 		}
 		low, high := words(compiler.Var{Field: f})
-		if slices.ContainsFunc(b.nodes, func(n tableNode) bool { return n.slot == low || n.slot == high }) {
+		if slices.ContainsFunc(b.nodes, func(n tableNode) bool { return slices.Contains(n.slots[:], low) || slices.Contains(n.slots[:], high) }) {
 			return true
 		}
 	}

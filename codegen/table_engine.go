@@ -161,8 +161,7 @@ func (f *function) findTable(next blockID) blockID {
 // already.
 func (f *function) byTable() blockID {
 	if f.target != Linux {
-		decide := f.straight(f.readTableContext(f.fillSlots(f.walks())), asm.LoadMem(regTable, regStack, stackTable, asm.DWord))
-		return f.findTable(decide)
+		return f.findTable(f.straight(f.readTableContext(f.fillSlots(f.walks())), asm.Mov.Reg(regTable, asm.R0)))
 	}
 	call := f.straight(f.takeDecision(),
 		asm.LoadMem(asm.R1, regStack, stackTable, asm.DWord),
@@ -223,7 +222,7 @@ func (f *function) fillSlots(next blockID) blockID {
 		code = append(code, f.zeroSlots(slotRemote, slotLocal+4)...)
 		code = append(code, f.addressWord(slotRemote+3, f.sees.remote.ip+at)...)
 		code = append(code, f.addressWord(slotLocal+3, f.sees.local.ip+at)...)
-		code = append(code, f.chooseTrees(regTable)...)
+		code = append(code, f.chooseTrees()...)
 	}
 	return f.straight(f.lookUpSets(next), code...)
 }
@@ -256,23 +255,36 @@ func (f *function) addresses() asm.Instructions {
 			code = append(code, word...)
 		}
 	}
-	code = append(code, asm.LSh.Imm(asm.R3, 2), asm.And.Imm(asm.R3, 4), asm.Add.Reg(asm.R3, regTable))
-	return append(code, f.chooseTrees(asm.R3)...)
+	return append(code, f.chooseTrees()...)
 }
 
-// chooseTrees notes where the lists of the connection's family begin. The register is
-// as many bytes behind the table as the family's numbers are in the header.
-func (f *function) chooseTrees(table asm.Register) asm.Instructions {
+// zero sets a register to 0, which to Linux's verifier is any number: it would follow a loop
+// anew for each number that it knows.
+func (f *function) zero(dst asm.Register) asm.Instructions {
+	return asm.Instructions{asm.LoadMem(dst, regTable, headerMagic, asm.Word), asm.Xor.Imm(dst, int32(TableMagic(f.target)))}
+}
+
+// chooseTrees notes where the lists of the connection's family begin, in code for IPv6 by
+// what r3 holds.
+func (f *function) chooseTrees() (code asm.Instructions) {
 	list := tableIPv4
 	if f.early {
 		list += tableEarly
 	}
-	return asm.Instructions{
-		asm.LoadMem(asm.R1, table, headerStart+4*int16(list), asm.Word),
-		asm.StoreMem(regStack, f.frame+engineTree, asm.R1, asm.DWord),
-		asm.LoadMem(asm.R1, table, headerStart+4*int16(list+tableAudit), asm.Word),
-		asm.StoreMem(regStack, f.frame+engineAuditTree, asm.R1, asm.DWord),
+	if f.ipv6 {
+		code = append(code, asm.LSh.Imm(asm.R3, tableListShift))
 	}
+	for _, l := range []struct {
+		list tableList
+		at   int16
+	}{{list, engineTree}, {list + tableAudit, engineAuditTree}} {
+		code = append(code, f.zero(asm.R1)...)
+		if f.ipv6 {
+			code = append(code, asm.Add.Reg(asm.R1, asm.R3))
+		}
+		code = append(code, asm.Add.Imm(asm.R1, int32(l.list)<<tableListShift), asm.StoreMem(regStack, f.frame+l.at, asm.R1, asm.DWord))
+	}
+	return code
 }
 
 // addressWord fills the slot of a part of an address.
@@ -349,8 +361,7 @@ func (f *function) lookUpSets(next blockID) blockID {
 	zero := asm.Instructions{asm.Mov.Imm(regSet, 0)}
 	if f.target == Linux {
 		f.blocks[head].jump, f.blocks[head].taken = jump{op: asm.JCOND, wide: true}, f.broken
-		// To the verifier any number: it would follow the loop for each that it knows.
-		zero = asm.Instructions{asm.LoadMem(regSet, regTable, headerMagic, asm.Word), asm.Xor.Imm(regSet, int32(TableMagic(Linux)))}
+		zero = f.zero(regSet)
 	}
 	// Who looks a slot up by its number may read any.
 	begin := f.straight(head, append(append(f.zeroSlots(slotAnswers, tableSlots), zero...), asm.Mov.Reg(regBits, regSet))...)

@@ -18,7 +18,7 @@ import (
 // nodes as the engine's map has them, and for each set a u32 key and its table.
 const (
 	packMagic   = "hopgate\x00"
-	packVersion = 2
+	packVersion = 3
 	packHead    = len(packMagic) + 4 + sha256.Size
 )
 

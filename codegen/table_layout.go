@@ -10,7 +10,7 @@ import (
 // map. The layout of that value is the contract of the two; docs/table-form.md has
 // it as a picture. Numbers are little-endian u32 unless said otherwise.
 const (
-	TableVersion = 2 // of the layout; an engine denies everything by a table of another one
+	TableVersion = 3 // of the layout; an engine denies everything by a table of another one
 
 	// TableValueSize is the size of the value, in bytes: nodes with the header in
 	// the room of the first ones, counters, and the description.
@@ -53,26 +53,26 @@ const (
 	headerMagic      = 0
 	headerVersion    = 4
 	headerFlags      = 8
-	headerRules      = 12  // how many, the default included
-	headerStart      = 16  // by tableList: place of the first entry of the list, from headerTrees
-	headerNodes      = 48  // how many
-	headerHook       = 52  // compiler.Hook
-	headerNetwork    = 56  // u64 cookie of the network namespace that the interfaces are in
-	headerPolicyHash = 64  // SHA-256 of the policy
-	headerChecksum   = 96  // SHA-256 of header, nodes and description, with zeros for what is set at loading
-	headerSetBase    = 128 // key of the first set's table in the map of sets
-	headerGeneration = 132 // counts the policies that were loaded
-	headerSets       = 136 // entries used of headerSetList
-	headerInterfaces = 140 // entries used of headerIfindex
-	headerIfindex    = 144 // of the named interfaces, by number; 0 for one that is not there
-	headerSetList    = 256 // what is looked up in which set: the last answer first
-	headerTrees      = 512 // lists: root, and the reference to the lowest leaf it leads to; those with lower ones first
-	tableHeaderSize  = headerTrees + tableLists*tableListTrees*tableTreeSize
+	headerRules      = 12   // how many, the default included
+	headerTrees      = 16   // by tableList, each of tableListTrees entries: root, and the reference to the lowest leaf it leads to; those with lower ones first
+	headerNodes      = 1040 // how many
+	headerHook       = 1044 // compiler.Hook
+	headerNetwork    = 1048 // u64 cookie of the network namespace that the interfaces are in
+	headerPolicyHash = 1056 // SHA-256 of the policy
+	headerChecksum   = 1088 // SHA-256 of header, nodes and description, with zeros for what is set at loading
+	headerSetBase    = 1120 // key of the first set's table in the map of sets
+	headerGeneration = 1124 // counts the policies that were loaded
+	headerSets       = 1128 // entries used of headerSetList
+	headerInterfaces = 1132 // entries used of headerIfindex
+	headerIfindex    = 1136 // of the named interfaces, by number; 0 for one that is not there
+	headerSetList    = 1248 // what is looked up in which set: the last answer first
+	tableHeaderSize  = 1536
 
 	tableSetSize   = 16 // slots of the lower and upper word, key from the set base, 1 for an address
 	tableTreeSize  = 8
 	tableListTrees = 16 // entries of a list; the rest are treeEnd
 	tableTreesMask = tableLists*tableListTrees*tableTreeSize - tableTreeSize
+	tableListShift = 7 // a list is 128 bytes
 )
 
 // loadedFields are the parts of the header that are set at loading, as places and
@@ -100,19 +100,27 @@ const (
 	flagAudit      = 8 // there are audit rules
 )
 
-// A node is one cache line: u32 last[7], u32 kid[8]. Of the slot's value, kid 0
-// takes what is up to last[0], kid 1 the rest up to last[1], and so on; last is ^0
-// where there are fewer kids.
+// A node is one cache line: u32 last[2][3], u64 cells, u32 kid[8]. Of 16 cells of 4 bits,
+// that one says which kid is meant whose number is four times how many of last[0] the value
+// of the first slot is above, and how many of last[1] that of the second; a cell's highest
+// bit counts for nothing. last is ^0 where there are fewer numbers.
 //
-// A reference to a node is its place in the value, with the number of the slot to
-// look at in the lower bits; it is always larger than the one it is found under. A
-// reference with bit 31 is a leaf (leafValue). 0 is no reference.
+// A reference to a node is its number, counted in nodes from the start of the value, and
+// the two slots to look at; it is always larger than the one it is found under. A reference
+// with bit 31 is a leaf (leafValue). 0 is no reference.
 const (
-	tableKids = 8
-	nodeKids  = 4 * (tableKids - 1) // offset of kid[0]
+	tableLasts = 3
+	tableCells = (tableLasts + 1) * (tableLasts + 1)
+	tableKids  = 8
+	nodeCells  = 4 * 2 * tableLasts
+	nodeKids   = nodeCells + tableCells/2
 
 	refLeaf      = 1 << 31
 	refSlotMask  = tableSlots - 1
+	refSecond    = 2 // bit where the second slot begins
+	refFirst     = refSecond + 5
+	refNode      = refFirst + 5
+	refPlace     = refNode - 6 // shifted to the right by so much, the number is the place in bytes
 	refPlaceMask = (tableNodes - 1) * tableNodeSize
 
 	treeEnd = math.MaxUint32 // the root where there is no further tree
@@ -195,11 +203,12 @@ const (
 	engineLeaf      = engineAuditTree - 8 // the rule that decided, while audit rules are looked for
 	engineWide      = engineLeaf - 8      // u64: 1 if the connection is an IPv6 one
 
-	// On Windows also the map of the table's pages, and what a walk keeps while it looks
-	// one up.
-	enginePages  = engineWide - 8
-	engineOne    = enginePages - 8
-	engineRounds = engineOne - 8
+	// On Windows also the map of the table's pages, and what a walk has no register for.
+	enginePages   = engineWide - 8
+	engineContext = enginePages - 8
+	engineRounds  = engineContext - 8
+	enginePageOne = engineRounds - 16 // u64 number of the page that the one tree's walk is in, and its address
+	enginePageTwo = enginePageOne - 16
 )
 
 // TableMap is the engine's array of maps, by compiler.Hook, that leads to the policy

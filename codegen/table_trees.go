@@ -7,16 +7,7 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 )
 
-// tableNode is a node of a table: kid i is where values up to last[i] lead, and the
-// last of n kids where the others do.
-type tableNode struct {
-	slot tableSlot
-	n    uint8
-	last [tableKids - 1]uint32
-	kids [tableKids]tableTarget
-}
-
-// tableTarget is where a node leads: the index of a node, or a leaf's value when
+// tableTarget is where a test or a node leads: the index of another, or a leaf's value when
 // negative.
 type tableTarget int32
 
@@ -28,11 +19,21 @@ func (t tableTarget) leaf() (value int32, ok bool) { return ^int32(t), t < 0 }
 // tableTrees makes nodes of a table out of graphs, one of equal ones. Kids stand before
 // parents.
 type tableTrees struct {
+	tableTests
 	nodes      []tableNode
 	depth      []int // by node: nodes on the longest way from it
+	order      []int // by node: how many stand before it in the table
 	cons       map[tableNode]tableTarget
-	sets       []tableSet // by number of the answer
+	made       map[tableTarget]tableTarget // by test: its node
+	sets       []tableSet                  // by number of the answer
 	interfaces []*compiler.NamedInterface
+}
+
+func newTableTrees() tableTrees {
+	return tableTrees{
+		tableTests: tableTests{byText: map[string]tableTarget{}},
+		cons:       map[tableNode]tableTarget{}, made: map[tableTarget]tableTarget{},
+	}
 }
 
 // tableSet is a pair of a set and a field that is looked up in it.
@@ -75,7 +76,7 @@ func (t *tableTrees) add(g *compiler.Graph, roots []compiler.NodeID, leaf func(r
 	}
 	var list []tableTarget
 	for _, root := range roots {
-		list = append(list, b.visit(root))
+		list = append(list, t.node(b.visit(root)))
 	}
 	return list
 }
@@ -109,7 +110,8 @@ func (s *intervals) add(last uint64, kid tableTarget) {
 }
 
 // gather adds the intervals of a node within bounds, and instead of those that lead
-// to another test of the same variable, which nothing else leads to, what that has there.
+// to another test of the same variable, which is short or which nothing else leads to, what
+// that has there.
 func (b *graphTrees) gather(s *intervals, id compiler.NodeID, first, last uint64) {
 	n := &b.graph.Nodes[id]
 	for i, k := range n.Kids {
@@ -119,7 +121,7 @@ func (b *graphTrees) gather(s *intervals, id compiler.NodeID, first, last uint64
 		}
 		switch {
 		case from > to:
-		case k >= 0 && b.graph.Nodes[k].Var == n.Var && b.parents[k] == 1:
+		case k >= 0 && b.graph.Nodes[k].Var == n.Var && (b.parents[k] == 1 || len(b.graph.Nodes[k].Kids) <= tableRow):
 			b.gather(s, k, from, to)
 		default:
 			s.add(to, b.visit(k))
@@ -127,7 +129,7 @@ func (b *graphTrees) gather(s *intervals, id compiler.NodeID, first, last uint64
 	}
 }
 
-// tree makes the nodes that find a variable's interval.
+// tree makes the tests that find a variable's interval.
 func (t *tableTrees) tree(v compiler.Var, s intervals) tableTarget {
 	switch {
 	case v.Set != nil:
@@ -171,46 +173,36 @@ func (t *tableTrees) upper(low tableSlot, s intervals) intervals {
 	return up
 }
 
-// word makes the nodes that find an interval of a slot's values. As few as can be:
-// all are full but one.
+// word makes the test of a slot.
 func (t *tableTrees) word(slot tableSlot, s intervals) tableTarget {
-	n := len(s.kids)
-	if n == 1 {
-		return s.kids[0]
+	last := make([]uint32, len(s.last))
+	for i := range last {
+		last[i] = uint32(s.last[i])
 	}
-	node := tableNode{slot: slot, n: uint8(min(n, tableKids))}
-	more := (n - 2) / (tableKids - 1) // nodes below this one
-	missing := more*(tableKids-1) + tableKids - n
-	for k, from := 0, 0; from < n; k++ {
-		below := more / tableKids
-		if k < more%tableKids {
-			below++
-		}
-		to := from + 1 + below*(tableKids-1)
-		if k == 0 && below > 0 {
-			to -= missing
-		}
-		node.kids[k] = t.word(slot, intervals{s.last[from:to], s.kids[from:to]})
-		if to < n {
-			node.last[k] = uint32(s.last[to-1])
-		}
-		from = to
-	}
-	return t.node(node)
+	return t.test(slot, last, s.kids)
 }
 
-func (t *tableTrees) node(n tableNode) tableTarget {
-	if to, ok := t.cons[n]; ok {
+// node makes the nodes of a test.
+func (t *tableTrees) node(test tableTarget) tableTarget {
+	if _, leaf := test.leaf(); leaf {
+		return test
+	}
+	if to, ok := t.made[test]; ok {
 		return to
 	}
-	to := tableTarget(len(t.nodes))
+	n := t.plan(test).node
 	deepest := 0
-	for _, k := range n.kids[:n.n] {
-		deepest = max(deepest, t.depthOf(k))
+	for i := range n.kids[:n.n] {
+		n.kids[i] = t.node(n.kids[i])
+		deepest = max(deepest, t.depthOf(n.kids[i]))
 	}
-	t.nodes = append(t.nodes, n)
-	t.depth = append(t.depth, 1+deepest)
-	t.cons[n] = to
+	to, ok := t.cons[n]
+	if !ok {
+		to = tableTarget(len(t.nodes))
+		t.nodes, t.depth = append(t.nodes, n), append(t.depth, 1+deepest)
+		t.cons[n] = to
+	}
+	t.made[test] = to
 	return to
 }
 
@@ -249,15 +241,15 @@ func (t *tableTrees) lowest() func(to tableTarget) int32 {
 	return of
 }
 
-// reference is a target as the table has it: the last node comes first, parents
-// before kids.
+// reference is a target as the table has it.
 func (t *tableTrees) reference(to tableTarget) uint32 {
 	if leaf, ok := to.leaf(); ok {
 		return refLeaf | uint32(leaf)
 	}
-	return t.place(int(to)) | uint32(t.nodes[to].slot)
+	n := &t.nodes[to]
+	return t.place(int(to))<<refPlace | uint32(n.slots[0])<<refFirst | uint32(n.slots[1])<<refSecond
 }
 
 func (t *tableTrees) place(node int) uint32 {
-	return uint32(tableHeaderSize + (len(t.nodes)-1-node)*tableNodeSize)
+	return uint32(tableHeaderSize + t.order[node]*tableNodeSize)
 }

@@ -10,8 +10,7 @@ import (
 // Registers of a walk through trees, which makes no calls. Two trees are walked at a
 // time, so that the wait for a node of one is used for the other.
 const (
-	regOne  = asm.R0 // reference in the one tree
-	regTwo  = asm.R8 // and in the other
+	regTwo  = asm.R8 // reference in the one tree; for the other see walkPlace
 	regBest = regLeaf
 
 	regRounds = asm.R5 // on Windows how often the walk has gone round
@@ -57,7 +56,12 @@ func (f *function) walks() blockID {
 func (f *function) find(cursor int16, next blockID) blockID {
 	cursor += f.frame
 	if f.target != Linux {
-		return f.walk(walkPlace{regStack, f.slotAt(0), cursor}, next)
+		context := f.frame + engineContext
+		walk := f.walk(walkPlace{regContext, regStack, f.slotAt(0), cursor}, f.straight(next, asm.LoadMem(regContext, regStack, context, asm.DWord)))
+		return f.straight(walk,
+			asm.StoreMem(regStack, context, regContext, asm.DWord),
+			storeImm(f.frame+enginePageOne, 0, asm.DWord), asm.StoreMem(regStack, f.frame+enginePageOne+8, regTable, asm.DWord),
+			storeImm(f.frame+enginePageTwo, 0, asm.DWord), asm.StoreMem(regStack, f.frame+enginePageTwo+8, regTable, asm.DWord))
 	}
 	return f.straight(f.branch(asm.JEq, asm.R0, decisionBroken, f.broken, f.straight(next, asm.Mov.Reg(regLeaf, asm.R0))),
 		asm.Mov.Reg(asm.R1, regTable),
@@ -76,7 +80,7 @@ func walkFunction() (asm.Instructions, error) {
 	const slots, cursor = asm.R6, -8
 	f := newEngine(Linux, true)
 	f.broken = f.straight(noBlock, asm.Mov.Imm(asm.R0, decisionBroken))
-	walk := f.walk(walkPlace{slots, 0, cursor}, f.straight(noBlock, asm.Mov.Reg(asm.R0, regBest)))
+	walk := f.walk(walkPlace{asm.R0, slots, 0, cursor}, f.straight(noBlock, asm.Mov.Reg(asm.R0, regBest)))
 	start := f.branch(asm.JEq, asm.R2, 0, f.broken, walk, asm.StoreMem(regStack, cursor, asm.R3, asm.DWord), asm.Mov.Reg(slots, asm.R2))
 	entry := f.branch(asm.JEq, asm.R1, 0, f.broken, start, asm.Mov.Reg(regTable, asm.R1))
 	code, err := assemble(f.blocks, entry)
@@ -87,9 +91,11 @@ func walkFunction() (asm.Instructions, error) {
 	return code, nil
 }
 
-// walkPlace is where a walk finds what it needs: the slots at an offset from a register,
-// and on the stack the place of the list's next entry.
+// walkPlace is where a walk has the reference in one of its trees, and where it finds what
+// it needs: the slots at an offset from a register, and on the stack the place of the list's
+// next entry.
 type walkPlace struct {
+	one    asm.Register
 	slots  asm.Register
 	at     int16
 	cursor int16
@@ -110,10 +116,10 @@ func (f *function) walk(p walkPlace, next blockID) blockID {
 	leaf := func(ref asm.Register) blockID {
 		return f.straight(f.nextTree(p.cursor, ref, head), f.minimumOf(regBest, ref)...)
 	}
-	one := isEnd(regOne, middle, leaf(regOne))
-	two := isEnd(regTwo, isEnd(regOne, done, head), leaf(regTwo))
+	one := isEnd(p.one, middle, leaf(p.one))
+	two := isEnd(regTwo, isEnd(p.one, done, head), leaf(regTwo))
 	f.blocks[middle] = block{jump: jump{op: asm.JGT, wide: true, dst: regTwo, imm: math.MaxInt32}, taken: two, next: f.step(p, regTwo, head)}
-	turn := f.branch(asm.JGT, regOne, math.MaxInt32, one, f.step(p, regOne, middle))
+	turn := f.branch(asm.JGT, p.one, math.MaxInt32, one, f.step(p, p.one, middle))
 	if f.target == Linux {
 		f.blocks[head] = block{jump: jump{op: asm.JCOND, wide: true}, taken: f.broken, next: turn}
 	} else {
@@ -122,7 +128,7 @@ func (f *function) walk(p walkPlace, next blockID) blockID {
 			jump: jump{op: asm.JGT, wide: true, dst: regRounds, imm: firstTableRound + maxTableRounds}, taken: f.broken, next: turn,
 		}
 	}
-	begin := f.nextTree(p.cursor, regOne, f.nextTree(p.cursor, regTwo, head))
+	begin := f.nextTree(p.cursor, p.one, f.nextTree(p.cursor, regTwo, head))
 	const none = noLeaf - math.MaxInt32 - 1
 	if f.target == Linux { // to the verifier any number: what it knows at first, it would go round once more to forget
 		return f.straight(begin, asm.LoadMem(regBest, p.slots, p.at+4*int16(slotZero), asm.Word), asm.Xor.Imm32(regBest, none))
@@ -168,67 +174,72 @@ func (f *function) nextTree(cursor int16, ref asm.Register, next blockID) blockI
 		asm.LoadMem(asm.R2, asm.R2, headerTrees+4, asm.Word))
 }
 
-// step goes from a node to its kid: the one whose index is how many of the node's
-// numbers the value is above. There is no jump that a processor could guess wrongly.
+// step goes from a node to its kid: that of the cell whose number is how many of the
+// node's numbers the values are above. There is no jump that a processor could guess wrongly.
 func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
-	var code asm.Instructions
+	const first, second = asm.R3, asm.R5 // how many numbers the values are above
+	page := f.frame + enginePageOne
+	if ref == regTwo {
+		page = f.frame + enginePageTwo
+	}
+	code := asm.Instructions{asm.Mov.Reg(asm.R2, ref), asm.RSh.Imm(asm.R2, refPlace)}
 	if f.target == Linux {
-		code = asm.Instructions{
-			asm.Mov.Reg(asm.R1, ref),
-			asm.And.Imm(asm.R1, refPlaceMask),
-			asm.Add.Reg(asm.R1, regTable),
-		}
+		code = append(code, asm.And.Imm(asm.R2, refPlaceMask), asm.Mov.Reg(asm.R1, regTable), asm.Add.Reg(asm.R1, asm.R2))
 	} else {
-		code = asm.Instructions{asm.Mov.Reg(asm.R2, ref), asm.And.Imm(asm.R2, (TablePage-1)&refPlaceMask), asm.Add.Reg(asm.R1, asm.R2)}
+		code = append(code, asm.And.Imm(asm.R2, (TablePage-1)&refPlaceMask), asm.LoadMem(asm.R1, regStack, page+8, asm.DWord), asm.Add.Reg(asm.R1, asm.R2))
 	}
-	code = append(code,
-		asm.Mov.Reg(asm.R2, ref),
-		asm.And.Imm(asm.R2, refSlotMask),
-		asm.LSh.Imm(asm.R2, 2),
-		asm.Add.Reg(asm.R2, p.slots),
-		asm.LoadMem(asm.R2, asm.R2, p.at, asm.Word))
-	for k := range int16(tableKids - 1) {
-		to := asm.R4
-		if k == 0 {
-			to = asm.R3
+	above := func(count asm.Register, slot, last int16) {
+		code = append(code, asm.Mov.Reg(asm.R2, ref))
+		if slot > 2 {
+			code = append(code, asm.RSh.Imm(asm.R2, int32(slot-2)))
 		}
-		code = append(code, asm.LoadMem(to, asm.R1, 4*k, asm.Word), asm.Sub.Reg(to, asm.R2), asm.RSh.Imm(to, 63))
-		if k > 0 {
-			code = append(code, asm.Add.Reg(asm.R3, asm.R4))
+		code = append(code, asm.And.Imm(asm.R2, refSlotMask<<2), asm.Add.Reg(asm.R2, p.slots), asm.LoadMem(asm.R2, asm.R2, p.at, asm.Word))
+		for k := range int16(tableLasts) {
+			to := asm.R4
+			if k == 0 {
+				to = count
+			}
+			code = append(code, asm.LoadMem(to, asm.R1, last+4*k, asm.Word), asm.Sub.Reg(to, asm.R2), asm.RSh.Imm(to, 63))
+			if k > 0 {
+				code = append(code, asm.Add.Reg(count, to))
+			}
 		}
 	}
+	above(first, refFirst, 0)
+	above(second, refSecond, 4*tableLasts)
 	code = append(code,
-		asm.LSh.Imm(asm.R3, 2),
-		asm.And.Imm(asm.R3, 4*(tableKids-1)),
-		asm.Add.Reg(asm.R1, asm.R3),
+		asm.LSh.Imm(first, 4),
+		asm.LSh.Imm(second, 2),
+		asm.Or.Reg(first, second),
+		// Not in r2, of which PREVAIL must know nothing where the loop begins again: of a
+		// small number it goes on and on to find how small.
+		asm.LoadMem(asm.R4, asm.R1, nodeCells, asm.DWord),
+		asm.RSh.Reg(asm.R4, first),
+		asm.And.Imm(asm.R4, tableKids-1),
+		asm.LSh.Imm(asm.R4, 2),
+		asm.Add.Reg(asm.R1, asm.R4),
 		asm.LoadMem(asm.R1, asm.R1, nodeKids, asm.Word))
-	node := f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
 	if f.target == Linux {
-		return node
+		return f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
 	}
-	keep := asm.Instructions{
-		asm.StoreMem(regStack, f.frame+engineOne, regOne, asm.DWord),
+	node := f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1), asm.LoadMem(regRounds, regStack, f.frame+engineRounds, asm.DWord)), code...)
+	another := f.findPage(page, f.straight(node, asm.StoreMem(regStack, page+8, asm.R0, asm.DWord)), asm.StoreMem(regStack, page, asm.R1, asm.DWord))
+	return f.whenReg(asm.JNE, asm.R1, asm.R2, another, node,
 		asm.StoreMem(regStack, f.frame+engineRounds, regRounds, asm.DWord),
 		asm.Mov.Reg(asm.R1, ref),
-		asm.And.Imm(asm.R1, refPlaceMask),
-		asm.RSh.Imm(asm.R1, pageBits),
-	}
-	return f.findPage(node, keep,
-		asm.LoadMem(regOne, regStack, f.frame+engineOne, asm.DWord),
-		asm.LoadMem(regRounds, regStack, f.frame+engineRounds, asm.DWord))
+		asm.RSh.Imm(asm.R1, pageBits+refPlace),
+		asm.And.Imm(asm.R1, tableNodes*tableNodeSize/TablePage-1),
+		asm.LoadMem(asm.R2, regStack, page, asm.DWord))
 }
 
-// findPage looks up, on Windows, the page of the table whose number is in r1 after the
-// code, and leaves it there after the rest.
-func (f *function) findPage(next blockID, code asm.Instructions, rest ...asm.Instruction) blockID {
-	code = append(code,
-		asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
+// findPage looks up, on Windows, the page of the table whose number the code puts in a place
+// on the stack, and leaves its address in r0.
+func (f *function) findPage(number int16, next blockID, code ...asm.Instruction) blockID {
+	return f.branch(asm.JEq, asm.R0, 0, f.broken, next, append(code,
 		asm.LoadMem(asm.R1, regStack, f.frame+enginePages, asm.DWord),
 		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, stackKey),
-		f.target.call(helperMapLookup),
-		asm.Mov.Reg(asm.R1, asm.R0))
-	return f.branch(asm.JEq, asm.R1, 0, f.broken, next, append(code, rest...)...)
+		asm.Add.Imm(asm.R2, int32(number)),
+		f.target.call(helperMapLookup))...)
 }
 
 // countInTable adds one to the counter of the rule in a register.
@@ -237,15 +248,15 @@ func (f *function) countInTable(leaf asm.Register, next blockID) blockID {
 		add := f.straight(next,
 			asm.Mov.Reg(asm.R2, leaf),
 			asm.And.Imm(asm.R2, (TablePage/8-1)<<leafShift),
-			asm.Add.Reg(asm.R1, asm.R2),
+			asm.Add.Reg(asm.R0, asm.R2),
 			asm.Mov.Imm(asm.R2, 1),
-			asm.StoreXAdd(asm.R1, asm.R2, asm.DWord))
-		return f.ifFlag(flagNoCounters, next, f.findPage(add, asm.Instructions{
+			asm.StoreXAdd(asm.R0, asm.R2, asm.DWord))
+		return f.ifFlag(flagNoCounters, next, f.findPage(stackKey, add,
 			asm.Mov.Reg(asm.R1, leaf),
 			asm.RSh.Imm(asm.R1, pageBits),
 			asm.And.Imm(asm.R1, 8*tableRules/TablePage-1),
 			asm.Add.Imm(asm.R1, TableCounters/TablePage),
-		}))
+			asm.StoreMem(regStack, stackKey, asm.R1, asm.Word)))
 	}
 	add := f.straight(next,
 		asm.Mov.Reg(asm.R1, leaf),

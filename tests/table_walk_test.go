@@ -25,9 +25,9 @@ type anyTable struct {
 type anyTree struct{ root, lowest uint32 }
 
 const (
-	tableFlags, tableStarts, tableNodes, tableLists, firstNode = 8, 16, 48, 512, 1536
-	nodeSize, nodeKids                                         = 64, 28
-	leafBit, noTree                                            = 1 << 31, math.MaxUint32
+	tableFlags, tableNodes, tableLists, firstNode = 8, 1040, 16, 1536
+	nodeSize, nodeCells, nodeKids                 = 64, 24, 32
+	leafBit, noTree                               = 1 << 31, math.MaxUint32
 )
 
 // newAnyTable fills a table that has some rules.
@@ -39,14 +39,15 @@ func newAnyTable(rng *rand.Rand, base []byte, rules int, slots func() (slot, val
 	t.put(tableNodes, uint32(nodes))
 	reference := func(after int) uint32 {
 		if after+1 < nodes && rng.IntN(3) > 0 {
-			slot, _ := slots()
-			return uint32(firstNode+nodeSize*(after+1+rng.IntN(min(6, nodes-after-1)))) | slot
+			one, _ := slots()
+			two, _ := slots()
+			return uint32(firstNode/nodeSize+after+1+rng.IntN(min(6, nodes-after-1)))<<12 | one<<7 | two<<2
 		}
 		return leafBit | uint32(rng.IntN(rules)<<3|rng.IntN(3))
 	}
 	for i := range nodes {
 		at := firstNode + nodeSize*i
-		last := make([]uint32, 7)
+		last := make([]uint32, 6)
 		for k := range last {
 			switch _, value := slots(); rng.IntN(4) {
 			case 0:
@@ -59,10 +60,13 @@ func newAnyTable(rng *rand.Rand, base []byte, rules int, slots func() (slot, val
 				last[k] = rng.Uint32()
 			}
 		}
-		slices.Sort(last)
+		slices.Sort(last[:3])
+		slices.Sort(last[3:])
 		for k := range last {
 			t.put(at+4*k, last[k])
 		}
+		t.put(at+nodeCells, rng.Uint32())
+		t.put(at+nodeCells+4, rng.Uint32())
 		for k := range 8 {
 			t.put(at+nodeKids+4*k, reference(i))
 		}
@@ -75,7 +79,6 @@ func newAnyTable(rng *rand.Rand, base []byte, rules int, slots func() (slot, val
 		}
 		slices.SortFunc(t.trees[list], func(a, b anyTree) int { return cmp.Compare(a.lowest, b.lowest) })
 		at := tableLists + 128*list
-		t.put(tableStarts+4*list, uint32(128*list))
 		for i := range 16 {
 			tree := anyTree{noTree, noTree}
 			if i < len(t.trees[list]) {
@@ -92,12 +95,14 @@ func (t *anyTable) put(at int, n uint32) { binary.LittleEndian.PutUint32(t.value
 
 func (t *anyTable) get(at uint32) uint32 { return binary.LittleEndian.Uint32(t.value[at:]) }
 
+func placeOf(reference uint32) uint32 { return reference >> 12 * nodeSize }
+
 // lowest is the lowest leaf below a reference; below has those of nodes by place.
 func (t *anyTable) lowest(reference uint32, below map[uint32]uint32) uint32 {
 	if reference >= leafBit {
 		return reference
 	}
-	place := reference &^ 63
+	place := placeOf(reference)
 	low, ok := below[place]
 	if !ok {
 		low = noTree
@@ -115,11 +120,16 @@ func (t *anyTable) walk(list int, slots [32]uint32) uint32 {
 	for _, tree := range t.trees[list] {
 		reference := tree.root
 		for reference < leafBit {
-			k := uint32(0)
-			for k < 7 && slots[reference&31] > t.get(reference&^63+4*k) {
-				k++
+			place, cell := placeOf(reference), uint32(0)
+			for k := range uint32(3) {
+				if slots[reference>>7&31] > t.get(place+4*k) {
+					cell += 4
+				}
+				if slots[reference>>2&31] > t.get(place+12+4*k) {
+					cell++
+				}
 			}
-			reference = t.get(reference&^63 + nodeKids + 4*k)
+			reference = t.get(place + nodeKids + 4*(t.get(place+nodeCells+4*(cell/8))>>(cell%8*4)&7))
 		}
 		lowest = min(lowest, reference)
 	}

@@ -35,19 +35,20 @@ func CheckTable(p *compiler.Policy, t *codegen.Table, budget time.Duration) *Res
 
 // The layout of a table, as docs/table-form.md has it.
 const (
-	tableVersion = 2
+	tableVersion = 3
 
 	tableFlags   = 8
 	tableCount   = 12 // of rules
-	tableStarts  = 16
-	tableNodes   = 48
-	tableHook    = 52
-	tableLookups = 136
-	tableSets    = 256
-	tableLists   = 512
+	tableLists   = 16
+	tableNodes   = 1040
+	tableHook    = 1044
+	tableLookups = 1128
+	tableSets    = 1248
 	tableFirst   = 1536 // node
 	tableNode    = 64
-	tableKids    = 28 // of a node
+	tableLast    = 12 // in a node: the numbers for the second slot
+	tableCells   = 24
+	tableKids    = 32
 	auditLists   = 2  // from a list to that of the audit rules
 	tableAnswers = 20 // the first slot of an answer
 	mostTrees    = 16

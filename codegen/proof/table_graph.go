@@ -77,13 +77,9 @@ func (b *tableGraph) list(list uint32) (trees []tableTree, err error) {
 	if trees, ok := b.table.lists.Load(list); ok {
 		return trees.([]tableTree), nil
 	}
-	start := b.table.u32(tableStarts + 4*list)
-	if start%8 != 0 || start > tableFirst-tableLists-8*mostTrees {
-		return nil, fmt.Errorf("list %d starts outside of the lists", list)
-	}
 	before := uint32(tableLeaf)
 	for i := range uint32(mostTrees) {
-		at := tableLists + start + 8*i
+		at := tableLists + 8*(mostTrees*list+i)
 		root, lowest := b.table.u32(at), b.table.u32(at+4)
 		switch {
 		case root == math.MaxUint32 && lowest == math.MaxUint32:
@@ -117,51 +113,66 @@ func (b *tableGraph) leaves(reference, from uint32, leaves, seen map[uint32]bool
 		leaves[reference&^tableLeaf] = true
 		return nil
 	}
-	place, slot := reference&^31&^32, reference&31
-	v, _, isField := slotVariable(slot)
+	place := placeOf(reference)
 	switch {
-	case place <= from || place < tableFirst || place >= tableFirst+tableNode*b.table.u32(tableNodes) || reference&32 != 0:
+	case place <= from || place < tableFirst || place >= tableFirst+tableNode*b.table.u32(tableNodes) || reference&3 != 0:
 		return fmt.Errorf("reference %#x leads nowhere", reference)
-	case !isField && slot != 9 && (slot < tableAnswers || int(slot-tableAnswers) >= len(b.table.lookups)):
-		return fmt.Errorf("the node at %#x looks at slot %d, which holds nothing", place, slot)
-	case isField && v.network() && b.table.u32(tableFlags)&tableReadsContext == 0:
-		return fmt.Errorf("the node at %#x looks at the network context, which the engine is not told to ask for", place)
 	case seen[reference]:
 		return nil
 	}
 	seen[reference] = true
-	for i := range uint32(6) {
-		if b.table.u32(place+4*i) > b.table.u32(place+4*i+4) {
-			return fmt.Errorf("the node at %#x has numbers out of order", place)
+	for half, slot := range slotsOf(reference) {
+		v, _, isField := slotVariable(slot)
+		switch {
+		case !isField && slot != 9 && (slot < tableAnswers || int(slot-tableAnswers) >= len(b.table.lookups)):
+			return fmt.Errorf("the node at %#x looks at slot %d, which holds nothing", place, slot)
+		case isField && v.network() && b.table.u32(tableFlags)&tableReadsContext == 0:
+			return fmt.Errorf("the node at %#x looks at the network context, which the engine is not told to ask for", place)
+		}
+		for i := range uint32(2) {
+			if at := place + tableLast*uint32(half) + 4*i; b.table.u32(at) > b.table.u32(at+4) {
+				return fmt.Errorf("the node at %#x has numbers out of order", place)
+			}
 		}
 	}
-	for _, k := range b.kids(place) {
-		if err := b.leaves(k.reference, place, leaves, seen); err != nil {
-			return err
+	for _, row := range b.cells(place) {
+		for _, kid := range row {
+			if err := b.leaves(kid, place, leaves, seen); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// tableKid is where a node leads up to a value.
-type tableKid struct {
-	last      uint32
-	reference uint32
-}
+// placeOf is where a reference leads, and slotsOf what the node there looks at.
+func placeOf(reference uint32) uint32 { return reference >> 12 * tableNode }
 
-// kids are those that a node uses, the last of them for all other values.
-func (b *tableGraph) kids(place uint32) (list []tableKid) {
-	for i := range uint32(8) {
-		last := uint32(math.MaxUint32)
-		if i < 7 {
-			last = b.table.u32(place + 4*i)
-		}
-		list = append(list, tableKid{last, b.table.u32(place + tableKids + 4*i)})
+func slotsOf(reference uint32) [2]uint32 { return [2]uint32{reference >> 7 & 31, reference >> 2 & 31} }
+
+// lasts are the numbers that a slot is compared with, the last of them for all other values.
+func (b *tableGraph) lasts(place uint32, half int) (list []uint32) {
+	for i := range uint32(3) {
+		last := b.table.u32(place + tableLast*uint32(half) + 4*i)
 		if last == math.MaxUint32 {
 			break
 		}
+		list = append(list, last)
 	}
-	return list
+	return append(list, math.MaxUint32)
+}
+
+// cells are the references of a node: by what the first slot holds, and by the second.
+func (b *tableGraph) cells(place uint32) (rows [][]uint32) {
+	for i := range b.lasts(place, 0) {
+		var row []uint32
+		for j := range b.lasts(place, 1) {
+			kid := b.table.value[int(place)+tableCells+2*i+j/2] >> (j % 2 * 4) & 7
+			row = append(row, b.table.u32(place+tableKids+4*uint32(kid)))
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // at is the node for a reference in a tree.
@@ -180,23 +191,37 @@ func (b *tableGraph) at(tree int, reference uint32) int32 {
 	return id
 }
 
-// test makes the tests of a node, one for each kid but the last.
+// test makes the tests of a node: those of the first slot, and for each outcome those of the
+// second.
 func (b *tableGraph) test(tree int, reference uint32) int32 {
-	kids, slot := b.kids(reference&^63), reference&31
+	place, slots := placeOf(reference), slotsOf(reference)
+	var rows []int32
+	for _, row := range b.cells(place) {
+		var kids []int32
+		for _, kid := range row {
+			kids = append(kids, b.at(tree, kid))
+		}
+		rows = append(rows, b.compare(slots[1], b.lasts(place, 1), kids))
+	}
+	return b.compare(slots[0], b.lasts(place, 0), rows)
+}
+
+// compare makes the tests of one slot, one for each kid but the last.
+func (b *tableGraph) compare(slot uint32, lasts []uint32, kids []int32) int32 {
 	n := node{kind: testNode, width: 32}
 	v, shift, isField := slotVariable(slot)
 	switch {
 	case !isField && slot >= tableAnswers:
 		n.space, n.v = sets, int32(slot-tableAnswers)
 	case !isField || !b.ipv6 && v <= localLow && slot%4 != 3: // slot 9, or the upper words of an IPv4 address: 0
-		return b.at(tree, kids[0].reference)
+		return kids[0]
 	default:
 		n.v, n.shift = int32(v), shift
 	}
-	id := b.at(tree, kids[len(kids)-1].reference)
-	for _, k := range slices.Backward(kids[:len(kids)-1]) {
-		if kid := b.at(tree, k.reference); kid != id {
-			n.in, n.kids = set{{0, uint64(k.last)}}, []int32{kid, id}
+	id := kids[len(kids)-1]
+	for i, kid := range slices.Backward(kids[:len(kids)-1]) {
+		if kid != id {
+			n.in, n.kids = set{{0, uint64(lasts[i])}}, []int32{kid, id}
 			id = b.add(n)
 		}
 	}
@@ -308,9 +333,13 @@ func (c *checker) lookUp(_ *function, r *compiler.Request, contents map[*compile
 		for _, t := range trees {
 			reference := t.root
 			for reference < tableLeaf {
-				value := b.slot(reference&31, &values, r, contents)
-				kids := b.kids(reference &^ 63)
-				reference = kids[slices.IndexFunc(kids, func(k tableKid) bool { return value <= k.last })].reference
+				place := placeOf(reference)
+				var cell [2]int
+				for half, slot := range slotsOf(reference) {
+					value := b.slot(slot, &values, r, contents)
+					cell[half] = slices.IndexFunc(b.lasts(place, half), func(last uint32) bool { return value <= last })
+				}
+				reference = b.cells(place)[cell[0]][cell[1]]
 			}
 			lowest[i] = min(lowest[i], uint64(reference&^tableLeaf))
 		}

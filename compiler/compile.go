@@ -22,13 +22,18 @@ type CompileOptions struct {
 	// with more become lookups in tables. 0 is DefaultTableRanges, less is no limit.
 	TableRanges int
 	// Room is how many comparisons the target has room for. Trees that are fewer and
-	// larger, for shorter paths, keep to it. 0 is SmallRoom, less is no limit.
+	// larger, for shorter paths, keep to it. 0 is SmallRoom, less is no limit. With more
+	// than SmallRoom only paths count, as long as there is room.
 	Room int
 }
 
 // SmallRoom is about half of what eBPF for Windows has room for: a comparison is an
 // instruction or two.
 const SmallRoom = 30_000
+
+// TableRoom is about what form table has room for: 65 512 nodes of two or three
+// comparisons. Both families share them, and so it may be too much.
+const TableRoom = 150_000
 
 func (o *CompileOptions) room() int {
 	if o.Room == 0 {
@@ -180,6 +185,8 @@ func (g *graphBuilder) bestForest(merge bool, room int) (trees, bool) {
 			limit = 6*len(best.kids)/5 + 64
 		case single:
 			limit = len(best.kids) + 64
+		case room > SmallRoom:
+			limit = 3*len(best.kids) + 64
 		}
 		builds.Go(func() {
 			if t, ok := g.forest(merge, groups, limit); ok {
@@ -211,26 +218,30 @@ type trees struct {
 // better reports whether a forest is worth more than another: the smaller one where the
 // target has no room for both.
 func (t *trees) better(than *trees, room int) bool {
-	cost, size := t.cost()
+	path, size := t.cost()
 	was, before := than.cost()
-	if room > 0 && max(size, before) > room {
+	switch {
+	case room > 0 && max(size, before) > room:
 		return size < before
+	case room > SmallRoom:
+		return path < was
 	}
-	return cost < was
+	// Half the path is worth four times the size.
+	return path*path*float64(size+1) < was*was*float64(before+1)
 }
 
-// cost weighs paths against size: half the path is worth four times the size. Paths
-// are those of a connection for which all intervals of a node are alike, in cycles; the
-// size is in comparisons. The larger a program, the more often a node is not in the
+// cost is the path of a connection for which all intervals of a node are alike, in cycles,
+// and the size in comparisons. The larger a program, the more often a node is not in the
 // processor's caches: of 35 000 comparisons and of 70 000 that took 11 and 23 cycles a node.
-func (t *trees) cost() (cost float64, size int) {
+func (t *trees) cost() (path float64, size int) {
 	chance := make([]float64, len(t.nodes))
 	for _, r := range t.roots {
 		if !r.isLeaf() {
 			chance[r]++
 		}
 	}
-	path, visited := 8.0, 0.0
+	path = 8
+	visited := 0.0
 	for i := len(t.nodes) - 1; i >= 0; i-- { // parents stand behind their kids
 		if chance[i] == 0 {
 			continue
@@ -247,7 +258,7 @@ func (t *trees) cost() (cost float64, size int) {
 		}
 	}
 	path += visited * min(float64(size)/3000, 40)
-	return path * path * float64(size+1), size
+	return path, size
 }
 
 // forest builds one tree for each group of boxes. Opaque rules get one of their

@@ -48,7 +48,7 @@ func BenchmarkForms(b *testing.B) {
 		b.Run(name+"/table", func(b *testing.B) {
 			engine, err := codegen.GenerateEngine(codegen.Windows)
 			require.NoError(b, err)
-			table, err := codegen.GenerateTable(diagram, nil, codegen.Build{})
+			table, err := codegen.GenerateTable(tableDiagram(b, policy, false), nil, codegen.Build{})
 			require.NoError(b, err)
 			start := time.Now()
 			loaded := tracepoint.Load(b, engine, policy.Hook)
@@ -66,6 +66,20 @@ func BenchmarkForms(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// TestTableRoom: a table takes fewer trees where a program has no room for them.
+func TestTableRoom(t *testing.T) {
+	policy := classBench(t, "fw1_10000")
+	small, err := compiler.Compile(policy, nil)
+	require.NoError(t, err)
+	require.Less(t, len(tableDiagram(t, policy, false).IPv4.Trees), len(small.IPv4.Trees))
+}
+
+func tableDiagram(b testing.TB, policy *compiler.Policy, merge bool) *compiler.Diagram {
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: merge, Room: compiler.TableRoom})
+	require.NoError(b, err)
+	return diagram
 }
 
 // traced is the nanoseconds that the kernel says the program takes for the requests,
@@ -141,9 +155,7 @@ func BenchmarkSwitch(b *testing.B) {
 	}
 	maps := hook.KernelTables(made[codegen.TableMap], made[codegen.SetsMap], codegen.Linux)
 	for _, name := range []string{"one_rule", "acl1_1000", "fw1_10000"} {
-		diagram, err := compiler.Compile(classBench(b, name), nil)
-		require.NoError(b, err)
-		table, err := codegen.GenerateTable(diagram, &codegen.Options{Target: codegen.Linux}, codegen.Build{})
+		table, err := codegen.GenerateTable(tableDiagram(b, classBench(b, name), false), &codegen.Options{Target: codegen.Linux}, codegen.Build{})
 		require.NoError(b, err)
 		packed := table.Pack()
 		b.Run(name, func(b *testing.B) {
@@ -183,9 +195,7 @@ func BenchmarkEgressForms(b *testing.B) {
 	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
 		b.Run(name, func(b *testing.B) {
 			policy := classBench(b, name)
-			diagram, err := compiler.Compile(policy, &compiler.CompileOptions{MergeRules: true})
-			require.NoError(b, err)
-			table, err := codegen.GenerateTable(diagram, &codegen.Options{Target: codegen.Linux, NoCounters: true}, codegen.Build{})
+			table, err := codegen.GenerateTable(tableDiagram(b, policy, true), &codegen.Options{Target: codegen.Linux, NoCounters: true}, codegen.Build{})
 			require.NoError(b, err)
 			program := compileLinux(b, policy, false)
 			kernel := attachAnything(b)

@@ -90,19 +90,29 @@ func (c *console) trustedTable(path string, policy *compiler.Policy, opts *codeg
 	return table, c.trustTable(policy, table, proof, took, verbose)
 }
 
+// generateTable makes the table with the shortest paths or, where that is too large, a
+// smaller one.
 func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
-	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
-		MergeRules:     opts.NoCounters,
-		FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
-		Room:           opts.Target.Room(),
-	})
-	if err != nil {
-		return nil, err
+	var tooLarge error
+	for _, room := range []int{compiler.TableRoom, compiler.SmallRoom} {
+		diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
+			MergeRules:     opts.NoCounters,
+			FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
+			Room:           room,
+		})
+		if err != nil {
+			return nil, err
+		}
+		table, err := codegen.GenerateTable(diagram, opts, codegen.Build{
+			Version: version(),
+			Options: []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
+		})
+		if err == nil {
+			return table, nil
+		}
+		tooLarge = err
 	}
-	return codegen.GenerateTable(diagram, opts, codegen.Build{
-		Version: version(),
-		Options: []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
-	})
+	return nil, tooLarge
 }
 
 // generateEngine gives the program of form table.

@@ -113,8 +113,9 @@ func compileGraph(d *Diagram, opts *CompileOptions, ipv6 bool) (Graph, error) {
 	return graph, nil
 }
 
-// maxKids bounds the memory that a diagram takes, to about a gigabyte.
-const maxKids = 1 << 25
+// maxKids bounds the memory that a diagram takes, and the time to find that no target
+// takes it: the largest, Linux, has room for a quarter as many.
+const maxKids = 1 << 22
 
 // graphBuilder builds the trees of a policy for one address family.
 type graphBuilder struct {

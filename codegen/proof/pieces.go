@@ -53,16 +53,6 @@ func (b bitmap) cutAt(end int32) {
 	}
 }
 
-// addTo adds all numbers before one.
-func (b bitmap) addTo(end int32) {
-	for i := range int(end >> 6) {
-		b[i] = ^uint64(0)
-	}
-	if int(end>>6) < len(b) {
-		b[end>>6] |= 1<<(end&63) - 1
-	}
-}
-
 // addFrom adds all numbers from one on.
 func (b bitmap) addFrom(from int32) {
 	for i := int(from >> 6); i < len(b); i++ {

@@ -279,7 +279,8 @@ func (x *explorer) withState(read *footprint, slots [2]int, states [2]*state, mi
 // jump: in a - b, its sign, both of these together, the sum with b.
 func (x *explorer) minimum(read *footprint, slot int, s *state) (f found, done bool, err error) {
 	in := &x.code[slot]
-	if in.code != classALU64|opAdd|sourceRegister || s.registers[in.dst].kind != lower {
+	wide := in.code == classALU64|opAdd|sourceRegister
+	if !wide && in.code != classALU32|opAdd|sourceRegister || s.registers[in.dst].kind != lower {
 		return found{}, false, nil
 	}
 	a, err := x.get(s, in.dst)
@@ -291,7 +292,7 @@ func (x *explorer) minimum(read *footprint, slot int, s *state) (f found, done b
 		return found{}, true, err
 	}
 	taken := b.kind == joined && b.id == a.id && a.bytes == anything().bytes || b.kind == number && b.bytes == a.bytes
-	if !taken {
+	if !taken || !wide && a.offset > math.MaxUint32 {
 		return found{}, true, x.strange("computes in a way that is not understood")
 	}
 	n, id := uint64(a.offset), a.id

@@ -142,58 +142,57 @@ func plant(code []placed, start []int) ([]placed, []int) {
 	for i := range code {
 		at[i+1] = at[i] + code[i].size()
 	}
-	islands := map[int][]placed{} // by what they stand before
-	last := map[int]int{}         // by target: the rank of its last island
-	var before []int              // by rank of an island, from len(start) on: what it stands before
-	gap, found := 0, false
-	next := 0
+	var islands []island
+	last := map[int]int{} // by target: the rank of its last island, which follow those of blocks
+	gap, next := 0, 0
 	for i := range code {
 		p := &code[i]
 		for ; next < len(code) && at[next+1]-at[i+1] <= reach; next++ {
 			if code[next].ends() {
-				gap, found = next+1, true
+				gap = next + 1
 			}
 		}
 		if p.target < 0 || p.jump.op == asm.Ja || at[start[p.target]]-at[i+1] <= reach {
 			continue
 		}
-		island, ok := last[p.target]
-		if !ok || before[island-len(start)] <= i {
-			if !found || gap <= i {
+		rank, ok := last[p.target]
+		if !ok || islands[rank-len(start)].before <= i {
+			if gap <= i {
 				continue
 			}
-			island = len(start) + len(before)
-			last[p.target] = island
-			before = append(before, gap)
-			islands[gap] = append(islands[gap], placed{jump: jump{op: asm.Ja, wide: true}, target: p.target})
+			rank = len(start) + len(islands)
+			last[p.target] = rank
+			islands = append(islands, island{gap, p.target})
 		}
-		p.target = island
+		p.target = rank
 	}
-	return insert(code, islands, start, before)
+	return insert(code, islands, start)
 }
 
-// insert puts islands into the code, and gives where blocks, and islands after them, start.
-func insert(code []placed, islands map[int][]placed, start, before []int) ([]placed, []int) {
-	if len(before) == 0 {
+// island is a jump to the block of a rank, and the index of what it stands before.
+type island struct{ before, target int }
+
+// insert puts islands, which are in order, into the code, and gives where blocks, and
+// islands after them, start.
+func insert(code []placed, islands []island, start []int) ([]placed, []int) {
+	if len(islands) == 0 {
 		return code, start
 	}
-	moved := make([]int, len(code)+1)
-	all := make([]placed, 0, len(code)+len(before))
+	moved := make([]int, len(code))
+	all := make([]placed, 0, len(code)+len(islands))
+	var planted []int
 	for i := range code {
-		all = append(all, islands[i]...)
+		for ; len(planted) < len(islands) && islands[len(planted)].before == i; planted = append(planted, len(all)-1) {
+			all = append(all, placed{jump: jump{op: asm.Ja, wide: true}, target: islands[len(planted)].target})
+		}
 		moved[i] = len(all)
 		all = append(all, code[i])
 	}
-	starts := make([]int, 0, len(start)+len(before))
+	starts := make([]int, 0, len(start)+len(planted))
 	for _, i := range start {
 		starts = append(starts, moved[i])
 	}
-	standing := map[int]int{}
-	for _, i := range before {
-		starts = append(starts, moved[i]-len(islands[i])+standing[i])
-		standing[i]++
-	}
-	return all, starts
+	return all, append(starts, planted...)
 }
 
 // size is the length in 8-byte slots. A far conditional jump jumps over a jump

@@ -159,12 +159,12 @@ func attachWindows(a codegen.AttachType, program *ebpf.Program) (link.Link, erro
 func explainLoad(err error) error {
 	verifier := new(ebpf.VerifierError)
 	switch {
+	case errors.As(err, &verifier) && len(verifier.Log) > 0: // EACCES, which is no missing permission
+		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: loading programs takes an administrator: %w", ErrKernel, err)
-	case errors.As(err, &verifier) && len(verifier.Log) > 0:
-		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
-	case errors.As(err, &verifier):
-		return fmt.Errorf("%w: it takes no instructions here, or not so many: they must come to less than 64 KB of machine code; a host without the JIT of eBPF for Windows, or with memory integrity on, loads signed drivers only: %w", ErrKernel, err)
+	case errors.As(err, &verifier), errors.Is(err, ebpf.ErrNotSupported): // of a program with calls cilium/ebpf supposes that those are not
+		return fmt.Errorf("%w: it takes no instructions here, or not so many: they must come to less than 32 KB of machine code; a host without the JIT of eBPF for Windows, or with memory integrity on, loads signed drivers only: %w", ErrKernel, err)
 	}
 	return fmt.Errorf("%w: %w", ErrKernel, err)
 }

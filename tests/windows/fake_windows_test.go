@@ -49,6 +49,13 @@ func (f *fake) reset(fail int, old bool) {
 // kill ends what the process can do at the call of a number from now on.
 func (f *fake) kill(at int) { f.call("fake_kill", uintptr(at)) }
 
+// refuse makes loads of instructions fail with an errno and what the verifier says.
+func (f *fake) refuse(errno int, log string) {
+	text := append([]byte(log), 0)
+	f.call("fake_refuse", uintptr(errno), uintptr(unsafe.Pointer(&text[0])))
+	runtime.KeepAlive(text)
+}
+
 // linked counts the links at an attach type of a number.
 func (f *fake) linked(attachType int) int { return int(f.call("fake_linked", uintptr(attachType))) }
 

@@ -403,3 +403,27 @@ func TestRefusals(t *testing.T) {
 	require.NoError(t, err)
 	refused("the program is for target linux", linux, runtime.KernelOptions{})
 }
+
+// Why a host takes no instructions is said in words, for programs that call their own
+// functions (sets do) too.
+func TestInstructionsRefused(t *testing.T) {
+	const eperm, eacces, einval, eother = 1, 13, 22, 131 // as eBPF for Windows has them
+	f := newFake(t)
+	for _, text := range []string{corp, "policy plain { default deny }"} {
+		for _, c := range []struct {
+			errno int
+			log   string
+			want  string
+		}{
+			{eacces, "0: something is wrong", "its verifier refuses the program: "}, // EBPF_VERIFICATION_FAILED
+			{eperm, "", "loading programs takes an administrator: "},                // EBPF_ACCESS_DENIED
+			{einval, "", "it takes no instructions here, "},                         // a build that is native only
+			{eother, "", "it takes no instructions here, "},                         // EBPF_JIT_COMPILATION_FAILED
+		} {
+			f.refuse(c.errno, c.log)
+			_, err := runtime.AttachKernel(program(t, text), &runtime.KernelOptions{})
+			require.ErrorContains(t, err, c.want, text)
+			f.clean(t)
+		}
+	}
+}

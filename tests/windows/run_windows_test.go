@@ -2,6 +2,7 @@ package windows
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -57,10 +58,9 @@ const corporate = `policy corp {
 }
 `
 
-// A running policy follows its file, and stays when the file has errors.
-func TestRun(t *testing.T) {
-	path := policyFile(t, corporate)
-	cmd := exec.Command(hopgate(t), "run", "--hook", "auto", path)
+// start runs a policy till the test ends. expect waits for a line that has a text.
+func start(t *testing.T, args ...string) (expect func(want string)) {
+	cmd := exec.Command(hopgate(t), append([]string{"run"}, args...)...)
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
 	require.NoError(t, cmd.Start())
@@ -68,9 +68,9 @@ func TestRun(t *testing.T) {
 		_ = cmd.Wait()
 		_ = w.Close()
 	}()
-	defer cmd.Process.Kill()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	lines := bufio.NewScanner(r)
-	expect := func(want string) {
+	return func(want string) {
 		t.Helper()
 		var seen []string
 		for lines.Scan() {
@@ -81,6 +81,12 @@ func TestRun(t *testing.T) {
 		}
 		t.Fatalf("no line has %q:\n%s", want, strings.Join(seen, "\n"))
 	}
+}
+
+// A running policy follows its file, and stays when the file has errors.
+func TestRun(t *testing.T) {
+	path := policyFile(t, corporate)
+	expect := start(t, "--hook", "auto", path)
 	expect("interface `vpn`: there is no interface of alias `no such interface` now")
 	expect("policy corp is in force on this host")
 	policyFile(t, strings.Replace(corporate, "445", "446", 1))
@@ -88,6 +94,21 @@ func TestRun(t *testing.T) {
 	policyFile(t, strings.Replace(corporate, "default", "defualt", 1))
 	expect(path + ":2:3: ")
 	expect("the policy before stays in force")
+}
+
+// A policy of more machine code than eBPF for Windows takes becomes a table.
+func TestRunLarge(t *testing.T) {
+	var large strings.Builder
+	large.WriteString("policy large {\n  default deny\n")
+	for i := range 1000 {
+		fmt.Fprintf(&large, "  rule r%d: allow if remote == 10.%d.%d.9:%d/tcp\n", i, i*7%250, i*13%256, i+1)
+	}
+	large.WriteString("}\n")
+	expect := start(t, policyFile(t, large.String()))
+	expect("the policy does not load in form code; it is a table")
+	expect("policy large is in force on this host")
+	policyFile(t, strings.Replace(corporate, "vpn", "vpn2", -1))
+	expect("policy corp is in force, loaded again")
 }
 
 // Command lines that ask for what Windows has not.

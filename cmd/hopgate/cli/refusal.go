@@ -13,7 +13,7 @@ import (
 // explainRefusal prints the verifier's log if that was asked for.
 func (c *console) explainRefusal(o *kernelOptions, err error) error {
 	verifier := new(ebpf.VerifierError)
-	if errors.As(err, &verifier) {
+	if errors.As(err, &verifier) && len(verifier.Log) > 0 {
 		if o.verifierLog {
 			fmt.Fprintln(c.err, strings.Join(verifier.Log, "\n"))
 		} else {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/windows"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -50,6 +51,7 @@ type enforcement struct {
 	started chan struct{} // closed when the policy is in force
 
 	hook  *runtime.Kernel
+	table bool              // it is a table for an engine, as are all later policies
 	found map[string]uint64 // LUIDs of the interfaces that are looked up
 	files watched
 }
@@ -67,8 +69,8 @@ func (e *enforcement) run() error {
 	reports := e.startReports(e.o)
 	defer reports.close()
 	opts := &runtime.KernelOptions{Driver: e.o.driver, Pin: e.o.pin, Event: reports.decided, Problem: reports.problem}
-	if err := e.attach(policy, opts); err != nil {
-		return err
+	if err := e.enforce(policy, opts); err != nil {
+		return e.explainRefusal(e.o, err)
 	}
 	fmt.Fprintf(e.err, "hopgate: policy %s is in force on this host\n", policy.Name)
 	changed := make(chan struct{}, 1)
@@ -163,14 +165,27 @@ func (e *enforcement) interfacesChanged(policy *compiler.Policy) bool {
 }
 
 // table reports whether the policy goes into the maps of an engine.
-func (e *enforcement) table() bool {
-	return e.o.form.value == "table" || e.o.form.value == "auto" && e.o.driver != ""
+// enforce puts the first policy in force. With --form auto and no driver that is in form
+// code, unless it does not load so: then that policy and all later ones are tables.
+func (e *enforcement) enforce(policy *compiler.Policy, opts *runtime.KernelOptions) error {
+	e.table = e.o.form.value == "table" || e.o.form.value == "auto" && e.o.driver != ""
+	err := e.attach(policy, opts)
+	refused := new(ebpf.VerifierError)
+	if e.table || e.o.form.value == "code" || !errors.Is(err, codegen.ErrTooLarge) && !errors.As(err, &refused) {
+		return err
+	}
+	e.table = true
+	if as := e.attach(policy, opts); as != nil {
+		return fmt.Errorf("%w\nnor can it be a table: %w", err, as)
+	}
+	fmt.Fprintln(e.err, "hopgate: the policy does not load in form code; it is a table")
+	return nil
 }
 
 func (e *enforcement) attach(policy *compiler.Policy, opts *runtime.KernelOptions) error {
 	var program *codegen.Program
 	var err error
-	if e.table() {
+	if e.table {
 		if opts.Table, err = generateTable(policy, &codegen.Options{}); err == nil {
 			program, err = generateEngine(codegen.Windows)
 		}
@@ -180,10 +195,8 @@ func (e *enforcement) attach(policy *compiler.Policy, opts *runtime.KernelOption
 	if err != nil {
 		return err
 	}
-	if e.hook, err = runtime.AttachKernel(program, opts); err != nil {
-		return e.explainRefusal(e.o, err)
-	}
-	return nil
+	e.hook, err = runtime.AttachKernel(program, opts)
+	return err
 }
 
 // reload puts the policy in force as its files and the host's interfaces are now; if
@@ -205,7 +218,7 @@ func (e *enforcement) reload(before *compiler.Policy) *compiler.Policy {
 }
 
 func (e *enforcement) update(policy *compiler.Policy) error {
-	if e.table() {
+	if e.table {
 		table, err := generateTable(policy, &codegen.Options{})
 		if err != nil {
 			return err

@@ -16,11 +16,15 @@ typedef int32_t fd_t;
 typedef int32_t result_t;
 
 enum { EBPF_SUCCESS = 0, EBPF_INVALID_FD = 4, EBPF_INVALID_ARGUMENT = 6, EBPF_FILE_NOT_FOUND = 9, EBPF_NO_MEMORY = 12, EBPF_FAILED = 17, EBPF_KEY_NOT_FOUND = 19, EBPF_EXTENSION_FAILED_TO_LOAD = 23 };
-enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22, RANGE = 34 }; // errno
+enum { NOT_FOUND = 2, BAD_FD = 9, NO_MEMORY = 12, EXISTS = 17, INVALID = 22, RANGE = 34, OTHER = 131 }; // errno
 
 // Keys and values go to the kernel and back in a request, whose length is a u16, after
 // 24 bytes (ebpf_operation_map_update_element_request_t in ebpf_protocol.h).
 enum { LARGEST_ELEMENT = 65535 - 24 };
+
+// The service's JIT has a buffer of 32 KB (MAX_NATIVE_CODE_SIZE_IN_BYTES in api_service.cpp):
+// here 8 bytes an instruction.
+enum { MOST_INSTRUCTIONS = 32 * 1024 / 8 };
 
 enum { MAP = 1, LINK = 2, PROGRAM = 3 }; // ebpf_object_type_t
 static const char *const kinds[] = {"", "map", "link", "program"};
@@ -59,7 +63,8 @@ static object *files[1024];
 static uint32_t last_id;
 static char calls[1 << 20];
 static size_t calls_length;
-static int count, fail_at, killed, old_version, no_loads;
+static int count, fail_at, killed, old_version, no_loads, refusal;
+static char refusal_log[64];
 
 BOOL WINAPI DllMain(HINSTANCE self, DWORD reason, LPVOID reserved)
 {
@@ -288,7 +293,7 @@ static int map_next(object *m, const uint8_t *key, uint8_t *next)
 // supports nothing, and maps that are there.
 static int load(const uint8_t *attr, size_t size)
 {
-    enum { TYPE = 0, COUNT = 4, CODE = 8, LOG_LEVEL = 24, LOG_BUFFER = 32, FLAGS = 44, NAME = 48, INTERFACE = 64, TRUE_SIZE = 140 };
+    enum { TYPE = 0, COUNT = 4, CODE = 8, LOG_LEVEL = 24, LOG_SIZE = 28, LOG_BUFFER = 32, FLAGS = 44, NAME = 48, INTERFACE = 64, TRUE_SIZE = 140 };
     uint8_t all[TRUE_SIZE + 4] = {0};
     memcpy(all, attr, size < sizeof all ? size : sizeof all);
     uint32_t n = u32(all, COUNT);
@@ -297,6 +302,12 @@ static int load(const uint8_t *attr, size_t size)
     no_loads |= failing(); // cilium/ebpf tries again, with a log
     if (no_loads)
         return -NO_MEMORY;
+    if (refusal && u32(all, LOG_LEVEL))
+        snprintf(pointer(all, LOG_BUFFER), u32(all, LOG_SIZE), "%s", refusal_log);
+    if (refusal)
+        return -refusal;
+    if (n > MOST_INSTRUCTIONS)
+        return -OTHER;
     for (size_t i = INTERFACE; i < TRUE_SIZE; i++)
         if (all[i]) {
             record("  byte %u of the attributes is not zero", (unsigned)i);
@@ -687,8 +698,15 @@ EXPORT void fake_reset(int fail, int old)
 {
     EnterCriticalSection(&lock);
     calls_length = 0, calls[0] = 0, count = 0;
-    fail_at = fail, old_version = old, no_loads = 0, killed = 0;
+    fail_at = fail, old_version = old, no_loads = 0, killed = 0, refusal = 0;
     LeaveCriticalSection(&lock);
+}
+
+// fake_refuse makes loads of instructions fail with an errno and what the verifier says.
+EXPORT void fake_refuse(int errno_value, const char *log)
+{
+    refusal = errno_value;
+    snprintf(refusal_log, sizeof refusal_log, "%s", log);
 }
 
 // fake_kill makes the call of a number from now on, and all after it, fail: to the objects

@@ -6,7 +6,7 @@ import "github.com/cilium/ebpf/asm"
 var portProtocols = []int32{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, UDP-Lite
 
 // IPv6 extension headers. Who may send them can say one destination to the routing
-// and another to this program, so that they are denied.
+// and another to this program, so that they are denied; but see jumbo.
 var extensionHeaders = []int32{0, 43, 44, 60, 135, 139, 140}
 
 // egress is the stage that sees every packet with the device it leaves by. It
@@ -143,13 +143,38 @@ func (f *function) parse(next, drop blockID) blockID {
 			asm.LoadMem(asm.R1, asm.R8, a.from, asm.DWord),
 			asm.StoreMem(regStack, stackFlow+a.to, asm.R1, asm.DWord))
 	}
-	ipv6 := f.straight(f.oneOf(asm.R4, extensionHeaders, drop, f.oneOf(asm.R4, portProtocols, ports(40), none)), code...)
-	version := f.branch(asm.JEq, asm.R2, 6, f.longer(40, ipv6, drop), drop, asm.RSh.Imm(asm.R2, 4))
+	headers := f.oneOf(asm.R4, extensionHeaders, drop, f.oneOf(asm.R4, portProtocols, ports(40), none))
+	headers = f.branch(asm.JEq, asm.R4, 0, f.jumbo(ports, drop), headers)
+	ipv6 := f.straight(f.ifMapped(drop, headers), code...)
+	// The version is that of the frame, or the routing has seen another header than
+	// this program.
+	version := f.branch(asm.JEq, asm.R2, linuxFrameIPv6<<8|0x60, f.longer(40, ipv6, drop), drop, asm.And.Imm(asm.R2, 0xfffff0))
 	// A header longer than five words has options, which may hold a route.
-	version = f.branch(asm.JEq, asm.R2, 0x45, ipv4, version, asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte))
+	version = f.branch(asm.JEq, asm.R2, linuxFrameIPv4<<8|0x45, ipv4, version,
+		asm.LoadMem(asm.R1, regContext, linuxBuffProtocol, asm.Word),
+		asm.LSh.Imm(asm.R1, 8),
+		asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte),
+		asm.Or.Reg(asm.R2, asm.R1))
 	return f.straight(f.longer(20, version, drop),
 		asm.LoadMem(asm.R8, regContext, linuxBuffData, asm.Word),
 		asm.LoadMem(asm.R9, regContext, linuxBuffDataEnd, asm.Word))
+}
+
+// jumbo goes on at the ports of a TCP packet of more than 64 KB, which the kernel gives
+// a hop-by-hop header of this form alone until it is cut up (BIG TCP).
+func (f *function) jumbo(ports func(at int16) blockID, drop blockID) blockID {
+	const header = 6 | 0xc2<<16 | 4<<24 // TCP, 8 bytes; the option jumbo payload, 4 bytes
+	return f.longer(44, f.branch(asm.JEq, asm.R1, header, f.straight(ports(48), asm.Mov.Imm(asm.R4, linuxProtoTCP)), drop,
+		asm.LoadMem(asm.R1, asm.R8, 40, asm.Word)), drop)
+}
+
+// ifMapped goes to mapped if an IPv6 packet is for an IPv4-mapped address, which in a flow
+// is that of an IPv4 packet.
+func (f *function) ifMapped(mapped, next blockID) blockID {
+	prefix := f.branch(asm.JEq, asm.R1, 0xffff, mapped, next,
+		asm.LoadMem(asm.R1, asm.R8, 32, asm.Word),
+		asm.HostTo(asm.BE, asm.R1, asm.Word))
+	return f.branch(asm.JEq, asm.R1, 0, prefix, next, asm.LoadMem(asm.R1, asm.R8, 24, asm.DWord))
 }
 
 // longer goes to drop unless the packet from r8 up to r9 has as many bytes.

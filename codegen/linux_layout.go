@@ -56,10 +56,17 @@ const (
 
 // struct __sk_buff, of egress programs.
 const (
-	linuxBuffIfindex = 40
-	linuxBuffData    = 76 // packet pointers
-	linuxBuffDataEnd = 80
-	linuxBuffSocket  = 168 // struct bpf_sock *
+	linuxBuffProtocol = 16 // of the frame, network byte order
+	linuxBuffIfindex  = 40
+	linuxBuffData     = 76 // packet pointers
+	linuxBuffDataEnd  = 80
+	linuxBuffSocket   = 168 // struct bpf_sock *
+)
+
+// Values of __sk_buff.protocol as programs load them.
+const (
+	linuxFrameIPv4 = 0x0008
+	linuxFrameIPv6 = 0xdd86
 )
 
 // struct bpf_sock, all u32.

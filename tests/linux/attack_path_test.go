@@ -126,9 +126,17 @@ var pathAttacks = []attack{
 	}},
 }
 
-// rawSend6 sends an IPv6 packet with a header of its own.
+// rawSend6 sends an IPv6 packet with a header of its own to the corporate network.
 func rawSend6(t *testing.T, protocol byte) error {
+	return sendRaw6(t, corp6, rawPacket6(protocol))
+}
+
+func sendRaw6(t *testing.T, to string, p []byte) error {
 	fd := socketOf(t, unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)
+	return unix.Sendto(fd, p, 0, &unix.SockaddrInet6{Addr: netip.MustParseAddr(to).As16()})
+}
+
+func rawPacket6(protocol byte) []byte {
 	p := make([]byte, 40, 80)
 	p[0], p[6], p[7] = 0x60, protocol, 64
 	from, to := netip.MustParseAddr("fd66:1::1").As16(), at(corp6).Addr().As16()
@@ -148,7 +156,7 @@ func rawSend6(t *testing.T, protocol byte) error {
 	}
 	p = append(p, 0x15, 0xb3, 0x1b, 0x58, 0, 8, 0, 0) // UDP from 5555 to 7000
 	binary.BigEndian.PutUint16(p[4:], uint16(len(p)-40))
-	return unix.Sendto(fd, p, 0, &unix.SockaddrInet6{Addr: to})
+	return p
 }
 
 func TestPathAttacks(t *testing.T) { tryAttacks(t, pathAttacks) }

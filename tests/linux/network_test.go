@@ -117,13 +117,18 @@ func (w *world) tunnel() netlink.Link {
 
 // route sends the corporate network's traffic by vpn0 or wan0.
 func (w *world) route(by string) {
-	l, err := w.host.LinkByName(by)
-	require.NoError(w.t, err)
 	via4, via6 := "10.66.2.2", "fd66:2::2"
 	if by == "wan0" {
 		via4, via6 = wan4, wan6
 	}
-	for dst, via := range map[string]string{"10.66.100.0/24": via4, "fd66:100::/32": via6} {
+	w.routeBy(by, map[string]string{"10.66.100.0/24": via4, "fd66:100::/32": via6})
+}
+
+// routeBy sends networks' traffic to gateways by a device.
+func (w *world) routeBy(device string, gateways map[string]string) {
+	l, err := w.host.LinkByName(device)
+	require.NoError(w.t, err)
+	for dst, via := range gateways {
 		_, network, err := net.ParseCIDR(dst)
 		require.NoError(w.t, err)
 		require.NoError(w.t, w.host.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: network, Gw: net.ParseIP(via)}))

@@ -5,7 +5,9 @@ package linux
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
@@ -22,6 +24,7 @@ import (
 func TestDeniedWithoutAsking(t *testing.T) {
 	w := newWorld(t)
 	w.route("wan0")
+	w.routeBy("wan0", map[string]string{"::/0": wan6})
 	tests := map[string]func(t *testing.T) error{
 		"IPv4 options":         func(t *testing.T) error { return rawSend(t, unix.IPPROTO_UDP, 0x46, 0) },
 		"later fragment":       func(t *testing.T) error { return rawSend(t, unix.IPPROTO_UDP, 0x45, 8) },
@@ -32,6 +35,18 @@ func TestDeniedWithoutAsking(t *testing.T) {
 		"IPv6 destination":     func(t *testing.T) error { return rawSend6(t, unix.IPPROTO_DSTOPTS) },
 		"IPv6 mobility":        func(t *testing.T) error { return rawSend6(t, 135) },
 		"IPv6 shim":            func(t *testing.T) error { return rawSend6(t, 140) },
+		// Its fragment's place is a next header, its payload an address.
+		"IPv6 in a frame of IPv4": func(t *testing.T) error { return rawSend(t, unix.IPPROTO_UDP, 0x65, 0x1100) },
+		"IPv4 in a frame of IPv6": func(t *testing.T) error {
+			p := rawPacket6(unix.IPPROTO_UDP)
+			p[0] = 0x45
+			return sendRaw6(t, corp6, p)
+		},
+		"IPv6 to an IPv4-mapped address": func(t *testing.T) error {
+			p, to := rawPacket6(unix.IPPROTO_UDP), mapped(at(corp4)).Addr()
+			copy(p[24:], to.AsSlice())
+			return sendRaw6(t, to.String(), p)
+		},
 	}
 	for name, attempt := range tests {
 		require.NoError(t, attempt(t), name)
@@ -45,6 +60,40 @@ func TestDeniedWithoutAsking(t *testing.T) {
 		require.NoError(t, rawSend6(t, unix.IPPROTO_UDP))
 		require.NoError(t, k.Close())
 	}
+}
+
+// Packets of more than 64 KB, where a device takes them, have a hop-by-hop header of the
+// kernel's own over IPv6. They are no less judged.
+func TestBigTCP(t *testing.T) {
+	w := newWorld(t)
+	w.route("wan0")
+	wan, err := w.host.LinkByName("wan0")
+	require.NoError(t, err)
+	require.NoError(t, w.host.LinkSetGSOMaxSize(wan, 200_000))
+	fd := socket(t, at(corp6), unix.SOCK_STREAM, 0)
+	k := attach(t, "policy p { default allow\n rule port: deny if remote_port == 7000 and local_port == 7001 }", runtime.KernelOptions{})
+	require.NoError(t, unix.Connect(fd, sockaddr(at(corp6))))
+	sent := func(packet []byte) uint32 {
+		got, err := k.Function("egress").Run(&ebpf.RunOptions{Data: packet, Context: skBuff{Ifindex: uint32(wan.Attrs().Index)}})
+		require.NoError(t, err)
+		return got
+	}
+	for local, want := range map[uint16]uint32{7001: 0, 7002: 1} {
+		r := compiler.Request{Protocol: unix.IPPROTO_TCP, Remote: at(corp6), Local: netip.AddrPortFrom(netip.MustParseAddr("fd66:1::1"), local)}
+		p := packet(&r)
+		const header = 14 + 40
+		p[header-34] = unix.IPPROTO_HOPOPTS
+		require.Equal(t, want, sent(slices.Concat(p[:header], []byte{unix.IPPROTO_TCP, 0, 0xc2, 4, 0, 1, 0, 0}, p[header:])))
+		require.Zero(t, sent(slices.Concat(p[:header], []byte{unix.IPPROTO_TCP, 0, 1, 4, 0, 1, 0, 0}, p[header:])))
+	}
+	const bytes = 8 << 20
+	require.NoError(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 20}))
+	for left := bytes; left > 0; {
+		n, err := unix.Write(fd, make([]byte, left))
+		require.NoError(t, err)
+		left -= n
+	}
+	require.Eventually(t, func() bool { return w.heardTCP.Load() == bytes }, 20*time.Second, time.Millisecond)
 }
 
 // Whoever may choose addresses of this host finds no two flows that are counted as one:

@@ -432,7 +432,7 @@ func explainLoad(err error) error {
 	switch {
 	case missingPrivileges() != "":
 		return fmt.Errorf("%w: loading programs needs %s; run as root", ErrKernel, missingPrivileges())
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM), !mayMakeMaps():
 		return fmt.Errorf("%w: this process may not load programs: capabilities of a user namespace do not count, and a container or a locked-down kernel may forbid it", ErrKernel)
 	case errors.As(err, &verifier):
 		return fmt.Errorf("%w: its verifier refuses the program: %w", ErrKernel, err)
@@ -440,6 +440,15 @@ func explainLoad(err error) error {
 		return fmt.Errorf("%w: hopgate needs Linux 6.10 with BTF (CONFIG_DEBUG_INFO_BTF) and cgroup BPF: %w", ErrKernel, err)
 	}
 	return fmt.Errorf("%w: %w", ErrKernel, err)
+}
+
+// mayMakeMaps tells what a kernel refuses from what it does not have.
+func mayMakeMaps() bool {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err == nil {
+		_ = m.Close()
+	}
+	return !errors.Is(err, unix.EPERM)
 }
 
 // makePinDirectory makes a directory and sees to it that it is on a BPF file

@@ -148,13 +148,12 @@ func (f *function) parse(next, drop blockID) blockID {
 	ipv6 := f.straight(f.ifMapped(drop, headers), code...)
 	// The version is that of the frame, or the routing has seen another header than
 	// this program.
-	version := f.branch(asm.JEq, asm.R2, linuxFrameIPv6<<8|0x60, f.longer(40, ipv6, drop), drop, asm.And.Imm(asm.R2, 0xfffff0))
+	frame := func(protocol int32, next blockID) blockID {
+		return f.branch(asm.JEq, asm.R1, protocol, next, drop, asm.LoadMem(asm.R1, regContext, linuxBuffProtocol, asm.Word))
+	}
+	version := f.branch(asm.JEq, asm.R2, 6, f.longer(40, frame(linuxFrameIPv6, ipv6), drop), drop, asm.RSh.Imm(asm.R2, 4))
 	// A header longer than five words has options, which may hold a route.
-	version = f.branch(asm.JEq, asm.R2, linuxFrameIPv4<<8|0x45, ipv4, version,
-		asm.LoadMem(asm.R1, regContext, linuxBuffProtocol, asm.Word),
-		asm.LSh.Imm(asm.R1, 8),
-		asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte),
-		asm.Or.Reg(asm.R2, asm.R1))
+	version = f.branch(asm.JEq, asm.R2, 0x45, frame(linuxFrameIPv4, ipv4), version, asm.LoadMem(asm.R2, asm.R8, 0, asm.Byte))
 	return f.straight(f.longer(20, version, drop),
 		asm.LoadMem(asm.R8, regContext, linuxBuffData, asm.Word),
 		asm.LoadMem(asm.R9, regContext, linuxBuffDataEnd, asm.Word))

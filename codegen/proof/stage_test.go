@@ -33,8 +33,9 @@ const (
 	addrIP4, addrIP6, addrPort, addrProtocol                = 4, 8, 24, 36
 	opsRemote4, opsLocal4, opsRemote6, opsLocal6, opsRemote = 24, 28, 32, 48, 66
 	opsLocal                                                = 68
-	buffData                                                = 76
-	version4                                                = 0x45
+	buffProtocol, buffData                                  = 16, 76
+	version4, frame4, frame6                                = 0x45, 0x0008, 0xdd86
+	jumbo                                                   = 0x04c20006 // TCP, 8 bytes; the option, 4 bytes
 	protocolMPTCP                                           = 262
 )
 
@@ -207,8 +208,8 @@ func keyOf(l *lookup) uint64 {
 	return n
 }
 
-// jump goes the way that constants say, else both, and notes what that says of a packet's
-// first byte and of a protocol.
+// jump goes the way that constants say, else both, and notes what that says of the kinds
+// of a packet and of a protocol.
 func (w *walker) jump(p walked, in *instruction) []walked {
 	target, _ := in.target(w.slot)
 	taken := p
@@ -245,7 +246,7 @@ func (w *walker) jump(p walked, in *instruction) []walked {
 		}
 		return []walked{p, taken}
 	}
-	if knownToo && a.kind == number && a.bytes[0] >= ofContext && slices.Contains([]uint64{version4, protocolMPTCP, 0, 0xffff}, y) {
+	if knownToo && a.kind == number && a.bytes[0] >= ofContext && slices.Contains([]uint64{version4, frame4, frame6, jumbo, protocolMPTCP, 0, 0xffff}, y) {
 		switch op {
 		case jumpEqual:
 			taken.facts = append(slices.Clone(p.facts), fact(a.bytes[:], y))
@@ -432,8 +433,14 @@ func (w *walker) checkFlow(p *walked, name string, at int) {
 	default:
 		remote := is(codegen.FlowRemote, slices.Concat(prefix, packet(16, 4)), packet(24, 16))
 		is(codegen.FlowLocal, [][]symbol{slices.Concat(prefix, packet(12, 4)), packet(8, 16)}[remote])
-		is(codegen.FlowLocalPort, packet([]int{20, 40}[remote], 4), zero[:4])
-		is(codegen.FlowProtocol, append(packet([]int{9, 6}[remote], 1), 0, 0, 0))
+		if slices.Contains(p.facts, fact(packet(40, 4), jumbo)) {
+			is(codegen.FlowLocalPort, packet(48, 4))
+			is(codegen.FlowProtocol, []symbol{6, 0, 0, 0})
+		} else {
+			is(codegen.FlowLocalPort, packet([]int{20, 40}[remote], 4), zero[:4])
+			is(codegen.FlowProtocol, append(packet([]int{9, 6}[remote], 1), 0, 0, 0))
+		}
+		require.Contains(w.t, p.facts, fact(context(buffProtocol, 4), []uint64{frame4, frame6}[remote]))
 		require.Equal(w.t, remote == 0, slices.Contains(p.facts, fact(packet(0, 1), version4)), "%s takes the version for another", w.section)
 		if remote == 1 {
 			w.checkSplit(p, ipv4, ofPacket+24)

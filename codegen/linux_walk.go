@@ -67,7 +67,7 @@ func (w KernelWalk) fits(policy, stage string) error {
 
 const helpsKernel = "use rules that overlap less, and larger prefixes and ranges"
 
-// ErrTooLarge says that a target cannot take a policy.
+// ErrTooLarge says that a target, or form table, cannot take a policy.
 var ErrTooLarge = errors.New("too large")
 
 // walkOf walks one function, for so many steps at most.

@@ -65,16 +65,17 @@ func GenerateTable(d *compiler.Diagram, opts *Options, build Build) (*Table, err
 		return nil, err
 	}
 	for _, limit := range []struct {
+		err      error
 		what     string
 		n, limit int
 	}{
-		{"rules", len(p.Rules), MaxTableRules},
-		{"nodes", len(b.nodes), MaxTableNodes},
-		{"dynamic sets", len(p.Sets), MaxTableSets},
-		{"fields looked up in dynamic sets and interfaces looked up by name", b.answers(), MaxTableAnswers},
+		{ErrTooLarge, "rules", len(p.Rules), MaxTableRules},
+		{ErrTooLarge, "dynamic sets", len(p.Sets), MaxTableSets},
+		{ErrTooLarge, "fields looked up in dynamic sets and interfaces looked up by name", b.answers(), MaxTableAnswers},
+		{ErrLargeTrees, "nodes", len(b.nodes), MaxTableNodes},
 	} {
 		if limit.n > limit.limit {
-			return nil, tooLarge(p, limit.what, limit.n, limit.limit)
+			return nil, tooLarge(limit.err, p, limit.what, limit.n, limit.limit)
 		}
 	}
 	for _, i := range b.interfaces {
@@ -88,19 +89,22 @@ func GenerateTable(d *compiler.Diagram, opts *Options, build Build) (*Table, err
 	if t.description, err = about.compressed(); err != nil {
 		return nil, err
 	}
-	if len(t.description) > tableDescriptionSize-4 {
-		return nil, tooLarge(p, "bytes of rule names", len(t.description), tableDescriptionSize-4)
-	}
 	b.arrange(&lists)
 	t.image = b.image(t, lists, opts)
+	if room := t.room(); len(t.description) > room {
+		return nil, tooLarge(ErrTooLarge, p, "bytes of rule names", len(t.description), room)
+	}
 	sum := t.checksum()
 	copy(t.image[headerChecksum:], sum[:])
 	return t, nil
 }
 
-func tooLarge(p *compiler.Policy, what string, n, limit int) error {
-	return fmt.Errorf("policy `%s` is too large for form table: it needs %d %s, the limit is %d [too-large]: use form code, or split the policy",
-		p.Name, n, what, limit)
+// ErrLargeTrees is ErrTooLarge where smaller trees of the same policy may not be.
+var ErrLargeTrees = fmt.Errorf("%w", ErrTooLarge)
+
+func tooLarge(err error, p *compiler.Policy, what string, n, limit int) error {
+	return fmt.Errorf("policy `%s` is %w for form table: it needs %d %s, the limit is %d [too-large]: use form code, or split the policy",
+		p.Name, err, n, what, limit)
 }
 
 // tablesOf makes the tables of a policy's sets.
@@ -113,7 +117,7 @@ func tablesOf(p *compiler.Policy, target Target) ([]TableSetTable, error) {
 				return nil, fmt.Errorf("set `%s`: %w", s.Name, err)
 			}
 			if n := len(blocks) / tableBlock; target == Windows && n > windowsSetBlocks {
-				return nil, tooLarge(p, "blocks of 64 bytes for set `"+s.Name+"`", n, windowsSetBlocks)
+				return nil, tooLarge(ErrTooLarge, p, "blocks of 64 bytes for set `"+s.Name+"`", n, windowsSetBlocks)
 			}
 			tables = append(tables, TableSetTable{SetKey(i, ipv6), blocks})
 		}
@@ -171,11 +175,11 @@ func (b *tableBuilder) allLists(steps *[tableLists]int) (lists listRoots, err er
 	lowest := b.lowest()
 	for l, list := range lists {
 		if len(list) > MaxTableTrees {
-			return lists, tooLarge(p, "trees", len(list), MaxTableTrees)
+			return lists, tooLarge(ErrLargeTrees, p, "trees", len(list), MaxTableTrees)
 		}
 		slices.SortStableFunc(list, func(x, y tableTarget) int { return int(lowest(x)) - int(lowest(y)) })
 		if steps[l] = b.steps(list); steps[l] > MaxTableSteps {
-			return lists, tooLarge(p, "steps", steps[l], MaxTableSteps)
+			return lists, tooLarge(ErrLargeTrees, p, "steps", steps[l], MaxTableSteps)
 		}
 	}
 	return lists, nil
@@ -310,40 +314,66 @@ type TableLoading struct {
 	Sets       []TableSetTable // instead of the table's own
 }
 
-// TablePart is what stands at a place of the value of the engine's map. All other bytes are
-// zero.
+// TablePart is what stands at a place of the sheets, one after the other. All other bytes
+// are zero.
 type TablePart struct {
 	At   int
 	Data []byte
 }
 
-// Parts is the value of the engine's map for the policy, with counters of zero.
+// Parts are the sheets for the policy, with counters of zero.
 func (t *Table) Parts(l *TableLoading) []TablePart {
 	header := bytes.Clone(t.image[:tableHeaderSize])
 	put := binary.LittleEndian.PutUint32
 	put(header[headerSetBase:], TableSetBase(t.Hook, l.Generation))
+	put(header[headerSheets:], TableSheetKey(t.Hook, l.Generation, 1)-1)
 	put(header[headerGeneration:], l.Generation)
 	binary.LittleEndian.PutUint64(header[headerNetwork:], l.Network)
 	for i, index := range l.Interfaces[:min(len(l.Interfaces), MaxTableAnswers)] {
 		put(header[headerIfindex+4*i:], index)
 	}
+	var parts []TablePart
+	at := 0
 	length := binary.LittleEndian.AppendUint32(nil, uint32(len(t.description)))
-	return []TablePart{
-		{0, header}, {tableHeaderSize, t.image[tableHeaderSize:]},
-		{tableDescription, length}, {tableDescription + 4, t.description},
+	for _, data := range [][]byte{header, t.image[tableHeaderSize:], length, t.description} {
+		for len(data) > 0 {
+			n := min(len(data), TableCounters-at%TableCounters)
+			parts = append(parts, TablePart{at/TableCounters*TableValueSize + at%TableCounters, data[:n]})
+			at, data = at+n, data[n:]
+		}
 	}
+	return parts
 }
 
-// JoinParts gives a value in one piece.
+// room is how long a description may be.
+func (t *Table) room() int { return tableNodes*tableNodeSize - len(t.image) - 4 }
+
+// JoinParts gives the sheets in one piece.
 func JoinParts(parts []TablePart) []byte {
-	value := make([]byte, TableValueSize)
+	value := make([]byte, len(TableSheets(parts))*TableValueSize)
 	for _, p := range parts {
 		copy(value[p.At:], p.Data)
 	}
 	return value
 }
 
-// TablePages gives the values of the engine's map on Windows, by page; those left out are
+// TableSheets gives the parts by sheet, with their places there.
+func TableSheets(parts []TablePart) (sheets [][]TablePart) {
+	for _, p := range parts {
+		for at, data := p.At, p.Data; len(data) > 0; {
+			sheet, place := at/TableValueSize, at%TableValueSize
+			n := min(len(data), TableValueSize-place)
+			for len(sheets) <= sheet {
+				sheets = append(sheets, nil)
+			}
+			sheets[sheet] = append(sheets[sheet], TablePart{place, data[:n]})
+			at, data = at+n, data[n:]
+		}
+	}
+	return sheets
+}
+
+// TablePages gives the values of a sheet's map on Windows, by page; those left out are
 // zero.
 func TablePages(parts []TablePart) map[uint32][]byte {
 	pages := map[uint32][]byte{}
@@ -388,3 +418,12 @@ func TableSetBase(hook compiler.Hook, generation uint32) uint32 {
 
 // TableSetKeys is how many keys in SetsMap a policy may have, from TableSetBase.
 const TableSetKeys = 2 * MaxTableSets
+
+// TableSheetKey is the key of a policy's sheet in TableMap. Only every other policy of a
+// hook has the same, but for the first sheet, which leads to the others.
+func TableSheetKey(hook compiler.Hook, generation uint32, sheet int) uint32 {
+	if sheet == 0 {
+		return uint32(hook)
+	}
+	return (2*uint32(hook)+generation&1+1)*MaxTableSheets + uint32(sheet)
+}

@@ -61,21 +61,24 @@ func authorizationTypes(hook compiler.Hook) [2]AttachType {
 	return [2]AttachType{AttachConnectAuthorization4, AttachConnectAuthorization6}
 }
 
-// engineSetKeys is the room for the sets of both hooks, each with those of its
-// policy and of the one before.
-const engineSetKeys = 4 * TableSetKeys
+// The room for the sets of both hooks, and for their sheets after the first, each with
+// those of its policy and of the one before.
+const (
+	engineSetKeys   = 4 * TableSetKeys
+	engineSheetKeys = 5 * MaxTableSheets
+)
 
 func engineMaps(target Target) []*ebpf.MapSpec {
 	set := SetTableMap(nil, target)
 	set.MaxEntries = max(set.MaxEntries, 1)
 	return []*ebpf.MapSpec{
-		{Name: TableMap, Type: target.mapType(ebpf.WindowsArrayOfMaps), KeySize: 4, ValueSize: 4, MaxEntries: 2, InnerMap: TableValueMap(target)},
+		{Name: TableMap, Type: target.mapType(ebpf.WindowsArrayOfMaps), KeySize: 4, ValueSize: 4, MaxEntries: engineSheetKeys, InnerMap: TableValueMap(target)},
 		{Name: SetsMap, Type: target.mapType(ebpf.WindowsArrayOfMaps), KeySize: 4, ValueSize: 4, MaxEntries: engineSetKeys, InnerMap: set},
 		{Name: EventsMap, Type: target.mapType(ebpf.WindowsRingBuf), MaxEntries: eventsBytes},
 	}
 }
 
-// TableValueMap describes the map that holds one policy; TableMap leads to it. On Linux it
+// TableValueMap describes the map that holds a sheet; TableMap leads to it. On Linux it
 // is one value in memory that can be mapped, so that only what is used need be written; on
 // Windows the value in pages, by number.
 func TableValueMap(target Target) *ebpf.MapSpec {

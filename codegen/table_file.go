@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/hopgate/hopgate/compiler"
 )
@@ -18,7 +19,7 @@ import (
 // nodes as the engine's map has them, and for each set a u32 key and its table.
 const (
 	packMagic   = "hopgate\x00"
-	packVersion = 3
+	packVersion = 4
 	packHead    = len(packMagic) + 4 + sha256.Size
 )
 
@@ -121,8 +122,6 @@ func (t *Table) setImage(image []byte) error {
 		return fmt.Errorf("%d rules", u32(headerRules))
 	case u32(headerHook) > uint32(compiler.Accept):
 		return fmt.Errorf("hook %d", u32(headerHook))
-	case len(t.description) > tableDescriptionSize-4:
-		return fmt.Errorf("a description of %d bytes", len(t.description))
 	}
 	for _, s := range t.SetTables {
 		if s.Key >= TableSetKeys || len(s.Blocks) < 2*tableBlock || len(s.Blocks)%tableBlock != 0 {
@@ -131,6 +130,9 @@ func (t *Table) setImage(image []byte) error {
 	}
 	t.Target, t.Hook, t.image = target, compiler.Hook(u32(headerHook)), image
 	t.PolicyHash = [32]byte(image[headerPolicyHash:][:32])
+	if len(t.description) > t.room() {
+		return fmt.Errorf("a description of %d bytes", len(t.description))
+	}
 	return nil
 }
 
@@ -162,7 +164,7 @@ func (d *TableDescription) compressed() ([]byte, error) {
 		return b.Bytes(), err
 	}
 	b, err := compress()
-	if err == nil && len(b) > tableDescriptionSize-4 {
+	if err == nil && len(b) > tableTextSize {
 		d.Text = ""
 		b, err = compress()
 	}
@@ -180,8 +182,8 @@ func (t *Table) Revise(change func(*TableDescription)) error {
 	if err != nil {
 		return err
 	}
-	if len(description) > tableDescriptionSize-4 {
-		return fmt.Errorf("policy `%s`: no room for %d bytes of names, the limit is %d", d.Policy, len(description), tableDescriptionSize-4)
+	if room := t.room(); len(description) > room {
+		return fmt.Errorf("policy `%s`: no room for %d bytes of names, the limit is %d", d.Policy, len(description), room)
 	}
 	t.description = description
 	sum := t.checksum()
@@ -210,28 +212,34 @@ func (t *Table) Description() (*TableDescription, error) {
 	return d, nil
 }
 
-// ParseTableValue reads a table back from the value of an engine's map. Counters are the
-// decisions by rule. The tables of sets are in maps of their own. Errors: a value of another
-// version, a damaged one.
-func ParseTableValue(value []byte) (t *Table, counters []uint64, err error) {
-	if len(value) != TableValueSize {
-		return nil, nil, fmt.Errorf("table of %d bytes; want %d", len(value), TableValueSize)
+// ParseTableSheets reads a table back from the sheets of an engine, one after the other.
+// Counters are the decisions by rule. The tables of sets are in maps of their own. Errors:
+// sheets of another version, damaged ones.
+func ParseTableSheets(sheets []byte) (t *Table, counters []uint64, err error) {
+	if len(sheets) == 0 || len(sheets)%TableValueSize != 0 {
+		return nil, nil, fmt.Errorf("table of %d bytes; want some times %d", len(sheets), TableValueSize)
 	}
-	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(value[at:]) }
+	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(sheets[at:]) }
 	_, ok := targetOfMagic(u32(headerMagic))
 	switch {
 	case !ok:
 		return nil, nil, fmt.Errorf("no table: it starts with %#x, want %#x", u32(headerMagic), TableMagic(Windows))
 	case u32(headerVersion) != TableVersion:
 		return nil, nil, fmt.Errorf("table of version %d; this hopgate reads %d", u32(headerVersion), TableVersion)
-	case u32(headerNodes) > MaxTableNodes || u32(tableDescription) > tableDescriptionSize-4:
+	}
+	r := packReader{}
+	for sheet := range slices.Chunk(sheets, TableValueSize) {
+		r.left = append(r.left, sheet[:TableCounters]...)
+	}
+	image := r.take(tableHeaderSize + uint64(u32(headerNodes))*tableNodeSize)
+	t = &Table{description: r.piece()}
+	if r.err != nil {
 		return nil, nil, errors.New("damaged table: more nodes or names than there is room for")
 	}
-	t = &Table{description: bytes.Clone(value[tableDescription+4:][:u32(tableDescription)])}
-	if err := t.setImage(bytes.Clone(value[:tableHeaderSize+u32(headerNodes)*tableNodeSize])); err != nil {
+	if err := t.setImage(image); err != nil {
 		return nil, nil, fmt.Errorf("damaged table: %w", err)
 	}
-	if t.checksum() != [32]byte(value[headerChecksum:headerChecksum+32]) {
+	if t.checksum() != [32]byte(image[headerChecksum:headerChecksum+32]) {
 		return nil, nil, errors.New("damaged table: its checksum is not that of its contents")
 	}
 	for _, f := range loadedFields {
@@ -239,10 +247,10 @@ func ParseTableValue(value []byte) (t *Table, counters []uint64, err error) {
 			clear(t.image[f[0]:][:f[1]])
 		}
 	}
-	return t, TableCounts(value[TableCounters:], t.RuleCount()), nil
+	return t, TableCounts(sheets[TableCounters:], t.RuleCount()), nil
 }
 
-// TableCounts are the decisions by rule in what stands at TableCounters of a value.
+// TableCounts are the decisions by rule in what stands at TableCounters of the first sheet.
 func TableCounts(counters []byte, rules int) []uint64 {
 	counts := make([]uint64, min(rules, len(counters)/8))
 	for i := range counts {

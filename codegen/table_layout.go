@@ -6,16 +6,18 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 )
 
-// The table form is one fixed program, the engine, and a policy as the value of a
-// map. The layout of that value is the contract of the two; docs/table-form.md has
-// it as a picture. Numbers are little-endian u32 unless said otherwise.
+// The table form is one fixed program, the engine, and a policy as the values of maps,
+// its sheets: one, and more where one has no room for it. The layout of those is the
+// contract of the two; docs/table-form.md has it as a picture. Numbers are little-endian
+// u32 unless said otherwise.
 const (
-	TableVersion = 3 // of the layout; an engine denies everything by a table of another one
+	TableVersion = 4 // of the layout; an engine denies everything by a table of another one
 
-	// TableValueSize is the size of the value, in bytes: nodes with the header in
-	// the room of the first ones, counters, and the description.
-	TableValueSize = tableDescription + tableDescriptionSize
-	TableCounters  = tableNodes * tableNodeSize // place of the u64 counters by rule
+	// TableValueSize is the size of a sheet, in bytes: its part of the nodes, with the
+	// header in the room of the first ones, and of the description, which follows them;
+	// then, used in the first sheet alone, the counters.
+	TableValueSize = TableCounters + 8*tableRules
+	TableCounters  = sheetNodes * tableNodeSize // place of the u64 counters by rule
 
 	// TablePage is the size of the values that hold the table on Windows: eBPF for Windows
 	// takes and gives values of less than 64 KB (ebpf_operation_header_t in ebpf_protocol.h
@@ -23,11 +25,14 @@ const (
 	TablePage = 1 << pageBits
 	pageBits  = 15
 
-	tableNodes           = 1 << 16
-	tableNodeSize        = 64
-	tableRules           = 1 << 16
-	tableDescription     = TableCounters + 8*tableRules // u32 length, then compressed JSON
-	tableDescriptionSize = 1 << 20
+	sheetNodes    = 1 << 15
+	tableNodes    = MaxTableSheets * sheetNodes
+	tableNodeSize = 64
+	tableRules    = 1 << 17
+
+	// tableTextSize bounds a description, u32 length and compressed JSON, that has the text
+	// of the policy; a longer one goes without.
+	tableTextSize = 1 << 20
 )
 
 // TableMagic is the first number of a table: "HGPT", or "HGPL" of one for Linux.
@@ -40,6 +45,7 @@ func TableMagic(t Target) uint32 {
 
 // Limits of what fits in a table.
 const (
+	MaxTableSheets  = 16
 	MaxTableNodes   = tableNodes - tableHeaderSize/tableNodeSize
 	MaxTableRules   = tableRules - 1 // the default is one more
 	MaxTableSteps   = 256            // nodes on the longest way through a list of trees, and one for each tree
@@ -65,6 +71,7 @@ const (
 	headerSets       = 1128 // entries used of headerSetList
 	headerInterfaces = 1132 // entries used of headerIfindex
 	headerIfindex    = 1136 // of the named interfaces, by number; 0 for one that is not there
+	headerSheets     = 1184 // key in TableMap of the first sheet, if there were others than those after it; set at loading
 	headerSetList    = 1248 // what is looked up in which set: the last answer first
 	tableHeaderSize  = 1536
 
@@ -77,7 +84,7 @@ const (
 
 // loadedFields are the parts of the header that are set at loading, as places and
 // lengths: no checksum covers them.
-var loadedFields = [...][2]int{{headerNetwork, 8}, {headerChecksum, 32}, {headerSetBase, 8}, {headerIfindex, 4 * MaxTableAnswers}}
+var loadedFields = [...][2]int{{headerNetwork, 8}, {headerChecksum, 32}, {headerSetBase, 8}, {headerIfindex, 4*MaxTableAnswers + 4}}
 
 // tableList names a list of trees: those that judge connections of one family,
 // in the stages that see all fields or in the early ones of Linux, and those for
@@ -121,7 +128,8 @@ const (
 	refFirst     = refSecond + 5
 	refNode      = refFirst + 5
 	refPlace     = refNode - 6 // shifted to the right by so much, the number is the place in bytes
-	refPlaceMask = (tableNodes - 1) * tableNodeSize
+	refPlaceMask = (sheetNodes - 1) * tableNodeSize
+	refSheet     = refNode + 15 // bit where the number of the sheet begins
 
 	treeEnd = math.MaxUint32 // the root where there is no further tree
 
@@ -211,6 +219,7 @@ const (
 	enginePageTwo = enginePageOne - 16
 )
 
-// TableMap is the engine's array of maps, by compiler.Hook, that leads to the policy
-// in force. The tables of its sets are in SetsMap.
+// TableMap is the engine's array of maps, by compiler.Hook, that leads to the first sheet
+// of the policy in force, and from TableSheetKey on to the others. The tables of its sets
+// are in SetsMap.
 const TableMap = "hopgate_policy"

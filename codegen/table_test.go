@@ -45,7 +45,7 @@ func TestPackRoundTrip(t *testing.T) {
 	value := JoinParts(back.Parts(&TableLoading{Generation: 7, Network: 9, Interfaces: []uint32{1}}))
 	require.EqualValues(t, 7, TableGeneration(value))
 	binary.LittleEndian.PutUint64(value[TableCounters+8:], 3)
-	live, counters, err := ParseTableValue(value)
+	live, counters, err := ParseTableSheets(value)
 	require.NoError(t, err)
 	require.Equal(t, []uint64{0, 3, 0}, counters)
 	require.Equal(t, table.PolicyHash, live.PolicyHash)
@@ -74,18 +74,18 @@ func TestDamagedTables(t *testing.T) {
 	}
 	binary.LittleEndian.PutUint32(data[len(packMagic):], packVersion+1)
 	_, err = ReadPack("sample.hgp", data)
-	require.EqualError(t, err, "sample.hgp: packed policy of version 4; this hopgate reads 3")
+	require.EqualError(t, err, "sample.hgp: packed policy of version 5; this hopgate reads 4")
 
 	value := JoinParts(table.Parts(&TableLoading{Generation: 1}))
 	changed := []int{headerMagic, headerVersion, headerFlags, headerRules, headerNodes, headerSets, headerHook,
-		headerPolicyHash, headerChecksum, headerSetList, headerTrees, tableHeaderSize, tableDescription, tableDescription + 9}
+		headerPolicyHash, headerChecksum, headerSetList, headerTrees, tableHeaderSize, len(table.image), len(table.image) + 9}
 	for _, i := range changed {
 		value[i] ^= 4
-		_, _, err := ParseTableValue(value)
+		_, _, err := ParseTableSheets(value)
 		require.Error(t, err, "bit flipped at %d", i)
 		value[i] ^= 4
 	}
-	_, _, err = ParseTableValue(value)
+	_, _, err = ParseTableSheets(value)
 	require.NoError(t, err)
 }
 
@@ -97,6 +97,8 @@ func TestTableLimits(t *testing.T) {
 		fmt.Fprintf(&rules, "rule r%d: allow if remote_port in $s%d\n", i, i)
 	}
 	_, err := tableOf(t, "policy p {\n default deny\n"+sets.String()+rules.String()+"}\n")
+	require.ErrorIs(t, err, ErrTooLarge)
+	require.NotErrorIs(t, err, ErrLargeTrees)
 	require.EqualError(t, err, "policy `p` is too large for form table: it needs 13 fields looked up in dynamic sets and interfaces looked up by name, the limit is 12 [too-large]: use form code, or split the policy")
 
 	rules.Reset()
@@ -104,7 +106,8 @@ func TestTableLimits(t *testing.T) {
 		fmt.Fprintf(&rules, "rule r%d: allow if compartment == %d\n", i, i+1)
 	}
 	_, err = tableOf(t, "policy p {\n default deny\n"+rules.String()+"}\n")
-	require.ErrorContains(t, err, "65536 rules, the limit is 65535 [too-large]")
+	require.NotErrorIs(t, err, ErrLargeTrees)
+	require.ErrorContains(t, err, "131072 rules, the limit is 131071 [too-large]")
 
 	rules.Reset()
 	for i := range 50000 {

@@ -76,6 +76,13 @@ func (f *function) find(cursor int16, next blockID) blockID {
 // or decisionBroken.
 const walkName = "hopgate_walk"
 
+// Stack of the walk function, below the place of the list's next entry.
+const (
+	walkOne   = -16 // the reference in the one tree, while a sheet is looked up
+	walkSheet = -20 // key of the sheet
+	walkZero  = -24 // key of a sheet's value
+)
+
 func walkFunction() (asm.Instructions, error) {
 	const slots, cursor = asm.R6, -8
 	f := newEngine(Linux, true)
@@ -184,7 +191,7 @@ func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
 	}
 	code := asm.Instructions{asm.Mov.Reg(asm.R2, ref), asm.RSh.Imm(asm.R2, refPlace)}
 	if f.target == Linux {
-		code = append(code, asm.And.Imm(asm.R2, refPlaceMask), asm.Mov.Reg(asm.R1, regTable), asm.Add.Reg(asm.R1, asm.R2))
+		code = append(code, asm.And.Imm(asm.R2, refPlaceMask), asm.Add.Reg(asm.R1, asm.R2))
 	} else {
 		code = append(code, asm.And.Imm(asm.R2, (TablePage-1)&refPlaceMask), asm.LoadMem(asm.R1, regStack, page+8, asm.DWord), asm.Add.Reg(asm.R1, asm.R2))
 	}
@@ -220,25 +227,57 @@ func (f *function) step(p walkPlace, ref asm.Register, next blockID) blockID {
 		asm.Add.Reg(asm.R1, asm.R4),
 		asm.LoadMem(asm.R1, asm.R1, nodeKids, asm.Word))
 	if f.target == Linux {
-		return f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
+		node := f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1)), code...)
+		first := f.straight(node, asm.Mov.Reg(asm.R1, regTable))
+		return f.branch(asm.JNE, asm.R1, 0, f.findSheet(p, node), first, asm.Mov.Reg(asm.R1, ref), asm.RSh.Imm(asm.R1, refSheet))
 	}
 	node := f.whenReg(asm.JLE, asm.R1, ref, f.broken, f.straight(next, asm.Mov.Reg(ref, asm.R1), asm.LoadMem(regRounds, regStack, f.frame+engineRounds, asm.DWord)), code...)
-	another := f.findPage(page, f.straight(node, asm.StoreMem(regStack, page+8, asm.R0, asm.DWord)), asm.StoreMem(regStack, page, asm.R1, asm.DWord))
-	return f.whenReg(asm.JNE, asm.R1, asm.R2, another, node,
+	return f.whenReg(asm.JNE, asm.R1, asm.R2, f.findPage(page, node), node,
 		asm.StoreMem(regStack, f.frame+engineRounds, regRounds, asm.DWord),
 		asm.Mov.Reg(asm.R1, ref),
 		asm.RSh.Imm(asm.R1, pageBits+refPlace),
-		asm.And.Imm(asm.R1, tableNodes*tableNodeSize/TablePage-1),
 		asm.LoadMem(asm.R2, regStack, page, asm.DWord))
 }
 
-// findPage looks up, on Windows, the page of the table whose number the code puts in a place
-// on the stack, and leaves its address in r0.
-func (f *function) findPage(number int16, next blockID, code ...asm.Instruction) blockID {
+// findPage looks up, on Windows, the page whose number is in r1, and notes it. Of a sheet
+// but the first it must look up that before.
+func (f *function) findPage(page int16, next blockID) blockID {
+	const ofSheet, stackSheet = TableCounters / TablePage, stackKey + 8
+	found := f.findMap(stackKey, f.straight(next, asm.StoreMem(regStack, page+8, asm.R0, asm.DWord)))
+	first := f.straight(found, asm.LoadMem(asm.R1, regStack, f.frame+enginePages, asm.DWord))
+	other := f.findMap(stackSheet, f.straight(found, asm.Mov.Reg(asm.R1, asm.R0)),
+		asm.LoadMem(asm.R2, regTable, headerSheets, asm.Word),
+		asm.Add.Reg(asm.R1, asm.R2),
+		asm.StoreMem(regStack, stackSheet, asm.R1, asm.Word),
+		loadMap(asm.R1, TableMap))
+	return f.branch(asm.JEq, asm.R1, 0, first, other,
+		asm.StoreMem(regStack, page, asm.R1, asm.DWord),
+		asm.Mov.Reg(asm.R2, asm.R1),
+		asm.And.Imm(asm.R2, ofSheet-1),
+		asm.StoreMem(regStack, stackKey, asm.R2, asm.Word),
+		asm.RSh.Imm(asm.R1, refSheet-refPlace-pageBits))
+}
+
+// findSheet looks up, on Linux, the sheet but the first that a reference leads into, and
+// leaves its address in r1. The reference in the one tree is in a register that calls use.
+func (f *function) findSheet(p walkPlace, next blockID) blockID {
+	found := f.straight(next, asm.Mov.Reg(asm.R1, asm.R0), asm.LoadMem(p.one, regStack, walkOne, asm.DWord))
+	value := f.findMap(walkZero, found, asm.Mov.Reg(asm.R1, asm.R0))
+	return f.findMap(walkSheet, value,
+		asm.StoreMem(regStack, walkOne, p.one, asm.DWord),
+		asm.LoadMem(asm.R2, regTable, headerSheets, asm.Word),
+		asm.Add.Reg(asm.R1, asm.R2),
+		asm.StoreMem(regStack, walkSheet, asm.R1, asm.Word),
+		storeImm(walkZero, 0, asm.Word),
+		loadMap(asm.R1, TableMap))
+}
+
+// findMap looks the key in a place on the stack up in the map that the code puts in r1, and
+// leaves what it leads to in r0.
+func (f *function) findMap(key int16, next blockID, code ...asm.Instruction) blockID {
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, next, append(code,
-		asm.LoadMem(asm.R1, regStack, f.frame+enginePages, asm.DWord),
 		asm.Mov.Reg(asm.R2, regStack),
-		asm.Add.Imm(asm.R2, int32(number)),
+		asm.Add.Imm(asm.R2, int32(key)),
 		f.target.call(helperMapLookup))...)
 }
 
@@ -251,12 +290,13 @@ func (f *function) countInTable(leaf asm.Register, next blockID) blockID {
 			asm.Add.Reg(asm.R0, asm.R2),
 			asm.Mov.Imm(asm.R2, 1),
 			asm.StoreXAdd(asm.R0, asm.R2, asm.DWord))
-		return f.ifFlag(flagNoCounters, next, f.findPage(stackKey, add,
+		return f.ifFlag(flagNoCounters, next, f.findMap(stackKey, add,
 			asm.Mov.Reg(asm.R1, leaf),
 			asm.RSh.Imm(asm.R1, pageBits),
 			asm.And.Imm(asm.R1, 8*tableRules/TablePage-1),
 			asm.Add.Imm(asm.R1, TableCounters/TablePage),
-			asm.StoreMem(regStack, stackKey, asm.R1, asm.Word)))
+			asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
+			asm.LoadMem(asm.R1, regStack, f.frame+enginePages, asm.DWord)))
 	}
 	add := f.straight(next,
 		asm.Mov.Reg(asm.R1, leaf),

@@ -84,9 +84,6 @@ func (c *checker) declareInterface(i *lang.Interface) {
 	n.LUID = inventedType<<luidTypeShift | uint64(len(c.policy.Interfaces)+1)<<luidIndexShift
 	c.interfaces[n.Name] = &namedInterface{NamedInterface: n}
 	c.policy.Interfaces = append(c.policy.Interfaces, n)
-	if i.Source != nil && i.Value.Source == nil {
-		return // the parser has said what is wrong with it
-	}
 	switch n.Kind {
 	case "luid":
 		luid, err := parseLUID(n.Value)
@@ -104,8 +101,13 @@ func (c *checker) declareInterface(i *lang.Interface) {
 			d.Hint = "a GUID is written `6076c13a-f04f-4ff8-8380-908553f22276`, with or without braces"
 		}
 	case "":
-		c.errorf(i.Span, codeBadInterface, "an interface has an alias, luid, guid or name")
+		if i.Source == nil {
+			c.errorf(i.Span, codeBadInterface, "an interface has an alias, luid, guid or name")
+		} // else the parser has said so
 	case "alias", "name":
+		if i.Value.Source == nil && i.Source != nil {
+			return // the same
+		}
 		if strings.TrimSpace(n.Value) == "" {
 			c.errorf(i.Value.Span, codeBadInterface, "the interface's %s is empty", n.Kind)
 		}

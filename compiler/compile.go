@@ -31,8 +31,8 @@ type CompileOptions struct {
 // instruction or two.
 const SmallRoom = 30_000
 
-// TableRoom is about what form table has room for: 65 512 nodes of two or three
-// comparisons. Both families share them, and so it may be too much.
+// TableRoom is about a quarter of what form table has room for. Larger trees have shorter
+// paths, but take more memory, which the processor's caches have less of.
 const TableRoom = 150_000
 
 func (o *CompileOptions) room() int {

@@ -112,8 +112,6 @@ func readable(s *Source, errs *report) bool {
 	at := func(offset int) Span { return Span{Source: s, Start: offset, End: offset} }
 	if len(s.Text) > maxSize {
 		errs.errorf(at(0), codeLimit, "the file is larger than the %d MiB that a %s may have", maxSize>>20, errs.file())
-	} else if bytes.HasPrefix(s.Text, []byte("\xff\xfe")) || bytes.HasPrefix(s.Text, []byte("\xfe\xff")) {
-		errs.errorf(at(0), codeUnreadable, "this is UTF-16").Hint = "a " + errs.file() + " is text in UTF-8; `>` of Windows PowerShell writes UTF-16"
 	} else if !utf8.Valid(s.Text) {
 		errs.errorf(at(invalidUTF8(s.Text)), codeUnreadable, "this is not UTF-8").Hint = "a " + errs.file() + " is text in UTF-8"
 	} else if i, c := unreadableRune(s.Text); i >= 0 && c == 0 {

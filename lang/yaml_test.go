@@ -122,12 +122,6 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func TestUTF16(t *testing.T) {
-	for _, text := range []string{"\xff\xfep\x00", "\xfe\xff\x00p"} {
-		require.Equal(t, "this is UTF-16", found(t, "x.hop", text)[0].Message)
-	}
-}
-
 func TestAliases(t *testing.T) {
 	file, err := lang.Parse("x.yaml", []byte(`
 policy: p

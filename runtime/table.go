@@ -13,13 +13,13 @@ import (
 // TableMaps are the maps of an engine that runs somewhere.
 type TableMaps interface {
 	Target() codegen.Target
-	// Table is the value of the table in force for a hook; nil for none.
+	// Table is the table in force for a hook, sheet by sheet; nil for none.
 	Table(hook compiler.Hook) ([]byte, error)
 	// Generation is that of the table in force; 0 for none.
 	Generation(hook compiler.Hook) (uint32, error)
 	// Switch puts another table in force, by one update: every decision uses the
 	// old one or the new one.
-	Switch(hook compiler.Hook, value []codegen.TablePart) error
+	Switch(hook compiler.Hook, table []codegen.TablePart) error
 	// PutSets puts tables of sets in their places, from a key on.
 	PutSets(base uint32, sets []codegen.TableSetTable) error
 }
@@ -61,7 +61,7 @@ func ReadTable(maps TableMaps, hook compiler.Hook) (*codegen.Table, []uint64, er
 	if value == nil {
 		return nil, nil, ErrNoTable
 	}
-	return codegen.ParseTableValue(value)
+	return codegen.ParseTableSheets(value)
 }
 
 // LoadTable puts a policy in force in an instance of an engine. Eval judges by the
@@ -117,6 +117,7 @@ type instanceTables struct{ tables, sets *vm.Map }
 
 func mapKey(key uint32) []byte { return binary.NativeEndian.AppendUint32(nil, key) }
 
+// inner is the map of the first sheet of the table in force.
 func (m instanceTables) inner(hook compiler.Hook) *vm.Map {
 	return m.tables.Inner(mapKey(uint32(hook)))
 }
@@ -124,13 +125,23 @@ func (m instanceTables) inner(hook compiler.Hook) *vm.Map {
 func (instanceTables) Target() codegen.Target { return codegen.Windows }
 
 func (m instanceTables) Table(hook compiler.Hook) ([]byte, error) {
-	inner := m.inner(hook)
-	if inner == nil {
+	value, err := readSheet(m.inner(hook))
+	generation := codegen.TableGeneration(value)
+	for n := 1; n < codegen.MaxTableSheets && err == nil; n++ {
+		var next []byte
+		next, err = readSheet(m.tables.Inner(mapKey(codegen.TableSheetKey(hook, generation, n))))
+		value = append(value, next...)
+	}
+	return value, err
+}
+
+// readSheet reads the map of a sheet; nil for none.
+func readSheet(m *vm.Map) (value []byte, err error) {
+	if m == nil {
 		return nil, nil
 	}
-	var value []byte
-	for n := range inner.Spec().MaxEntries {
-		page, err := inner.Lookup(mapKey(n))
+	for n := range m.Spec().MaxEntries {
+		page, err := m.Lookup(mapKey(n))
 		if err != nil {
 			return nil, err
 		}
@@ -140,21 +151,39 @@ func (m instanceTables) Table(hook compiler.Hook) ([]byte, error) {
 }
 
 func (m instanceTables) Generation(hook compiler.Hook) (uint32, error) {
-	value, err := m.Table(hook)
+	value, err := readSheet(m.inner(hook))
 	return codegen.TableGeneration(value), err
 }
 
-func (m instanceTables) Switch(hook compiler.Hook, value []codegen.TablePart) error {
-	inner, err := vm.NewMap(codegen.TableValueMap(codegen.Windows))
-	if err != nil {
-		return err
-	}
-	for n, page := range codegen.TablePages(value) {
-		if err := inner.Update(mapKey(n), page, vm.Any); err != nil {
+func (m instanceTables) Switch(hook compiler.Hook, table []codegen.TablePart) error {
+	sheets := codegen.TableSheets(table)
+	generation := codegen.TableGeneration(table[0].Data)
+	for n := codegen.MaxTableSheets - 1; n >= 0; n-- { // the first one leads to the others
+		var inner *vm.Map
+		if n < len(sheets) {
+			var err error
+			if inner, err = sheetMap(sheets[n]); err != nil {
+				return err
+			}
+		}
+		if err := m.tables.SetMap(mapKey(codegen.TableSheetKey(hook, generation, n)), inner); err != nil {
 			return err
 		}
 	}
-	return m.tables.SetMap(mapKey(uint32(hook)), inner)
+	return nil
+}
+
+func sheetMap(sheet []codegen.TablePart) (*vm.Map, error) {
+	inner, err := vm.NewMap(codegen.TableValueMap(codegen.Windows))
+	if err != nil {
+		return nil, err
+	}
+	for n, page := range codegen.TablePages(sheet) {
+		if err := inner.Update(mapKey(n), page, vm.Any); err != nil {
+			return nil, err
+		}
+	}
+	return inner, nil
 }
 
 func (m instanceTables) PutSets(base uint32, sets []codegen.TableSetTable) error {

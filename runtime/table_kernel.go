@@ -27,23 +27,32 @@ func (m kernelTables) Target() codegen.Target { return m.target }
 // inMemory reports whether the kernel's maps can be mapped into memory.
 func (m kernelTables) inMemory() bool { return m.tables.Type() == ebpf.ArrayOfMaps }
 
-// inner is the map of the table in force; nil for none.
-func (m kernelTables) inner(hook compiler.Hook) (*ebpf.Map, error) {
-	var inner *ebpf.Map
-	err := m.tables.Lookup(uint32(hook), &inner)
+// inner is the map of the first sheet of the table in force; nil for none.
+func (m kernelTables) inner(hook compiler.Hook) (*ebpf.Map, error) { return m.sheet(uint32(hook)) }
+
+// sheet is the map of a sheet; nil for none.
+func (m kernelTables) sheet(key uint32) (*ebpf.Map, error) {
+	var sheet *ebpf.Map
+	err := m.tables.Lookup(key, &sheet)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}
-	return inner, err
+	return sheet, err
 }
 
-func (m kernelTables) Table(hook compiler.Hook) ([]byte, error) {
-	inner, err := m.inner(hook)
-	if inner == nil {
-		return nil, err
+func (m kernelTables) Table(hook compiler.Hook) (value []byte, err error) {
+	for n := range codegen.MaxTableSheets {
+		sheet, err := m.sheet(codegen.TableSheetKey(hook, codegen.TableGeneration(value), n))
+		if sheet == nil {
+			return value, err
+		}
+		read, err := readTableValue(sheet, 0, codegen.TableValueSize)
+		if err := errors.Join(err, sheet.Close()); err != nil {
+			return nil, err
+		}
+		value = append(value, read...)
 	}
-	defer inner.Close()
-	return readTableValue(inner, 0, codegen.TableValueSize)
+	return value, nil
 }
 
 func (m kernelTables) Generation(hook compiler.Hook) (uint32, error) {
@@ -56,7 +65,7 @@ func (m kernelTables) Generation(hook compiler.Hook) (uint32, error) {
 	return codegen.TableGeneration(header), err
 }
 
-// readTableValue reads some bytes of the table that a map holds, from memory where that
+// readTableValue reads some bytes of the sheet that a map holds, from memory where that
 // can be had, else by pages.
 func readTableValue(m *ebpf.Map, at, length int) ([]byte, error) {
 	value := make([]byte, 0, length)
@@ -80,16 +89,61 @@ func readTableValue(m *ebpf.Map, at, length int) ([]byte, error) {
 	return value, nil
 }
 
-func (m kernelTables) Switch(hook compiler.Hook, value []codegen.TablePart) error {
-	inner, err := m.fill(value)
-	if err != nil {
+func (m kernelTables) Switch(hook compiler.Hook, table []codegen.TablePart) error {
+	sheets := codegen.TableSheets(table)
+	generation := codegen.TableGeneration(table[0].Data)
+	var keys []uint32
+	var maps []*ebpf.Map
+	for n, sheet := range sheets {
+		inner, err := m.fill(sheet)
+		if err != nil {
+			return err
+		}
+		defer inner.Close()
+		keys, maps = append(keys, codegen.TableSheetKey(hook, generation, n)), append(maps, inner)
+	}
+	for n := len(sheets); n < codegen.MaxTableSheets; n++ { // that a policy of these keys has left
+		key := codegen.TableSheetKey(hook, generation, n)
+		left, err := m.sheet(key)
+		if left == nil && err == nil {
+			break
+		}
+		if err == nil {
+			err = errors.Join(left.Close(), m.tables.Delete(key))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.putAll(m.tables, keys[1:], maps[1:]); err != nil {
 		return err
 	}
-	defer inner.Close()
-	return m.tables.Put(uint32(hook), inner)
+	return m.tables.Put(keys[0], maps[0])
 }
 
-// fill makes a map of a table. It writes only what is not zero.
+// putAll puts maps into a map of maps. Linux is given all at once: it returns when no
+// program uses what they replace, and waits for that once.
+func (m kernelTables) putAll(into *ebpf.Map, keys []uint32, maps []*ebpf.Map) error {
+	if !m.inMemory() {
+		for i, key := range keys {
+			if err := into.Put(key, maps[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	values := make([]uint32, len(maps))
+	for i, inner := range maps {
+		values[i] = uint32(inner.FD())
+	}
+	_, err := into.BatchUpdate(keys, values, nil)
+	return err
+}
+
+// fill makes a map of a sheet. It writes only what is not zero.
 func (m kernelTables) fill(value []codegen.TablePart) (*ebpf.Map, error) {
 	spec := codegen.TableValueMap(m.target)
 	if m.inMemory() { // tests run the engine for Windows on Linux, too
@@ -133,29 +187,18 @@ func putPages(to *ebpf.Map, parts []codegen.TablePart) error {
 	return nil
 }
 
-// PutSets gives the kernel all the tables at once: it returns when no program uses
-// what they replace, and waits for that once.
 func (m kernelTables) PutSets(base uint32, sets []codegen.TableSetTable) error {
-	var keys, values []uint32
+	var keys []uint32
+	var maps []*ebpf.Map
 	for _, s := range sets {
 		table, err := m.setTable(base+s.Key, s.Blocks)
 		if err != nil {
 			return err
 		}
 		defer table.Close()
-		if !m.inMemory() {
-			if err := m.sets.Put(base+s.Key, table); err != nil {
-				return err
-			}
-			continue
-		}
-		keys, values = append(keys, base+s.Key), append(values, uint32(table.FD()))
+		keys, maps = append(keys, base+s.Key), append(maps, table)
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	_, err := m.sets.BatchUpdate(keys, values, nil)
-	return err
+	return m.putAll(m.sets, keys, maps)
 }
 
 // setTable makes the map of a set's table for a key.

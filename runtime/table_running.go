@@ -73,7 +73,7 @@ func (l *loaded) meaning() func(generation uint8) *codegen.Program {
 		}
 		value, err := l.tables().Table(l.hook)
 		if err == nil && value != nil {
-			if t, _, err := codegen.ParseTableValue(value); err == nil {
+			if t, _, err := codegen.ParseTableSheets(value); err == nil {
 				if p, err := describedBy(l.program, t); err == nil {
 					now := uint8(codegen.TableGeneration(value))
 					delete(known, now+128) // so that it is read anew when it comes round again

@@ -37,6 +37,10 @@ func TestTableInKernel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			p := check(t, "random.hop", text)
 			table := table(t, p)
+			if seed%2 == 1 {
+				table, err = gen.Spread(table)
+				require.NoError(t, err)
+			}
 			require.NoError(t, runtime.LoadTable(maps, table, codegen.TableLoading{}))
 			kernel.Hook = p.Hook
 			random := gen.NewRequests(p)

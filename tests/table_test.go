@@ -150,6 +150,36 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
+// TestSheets: a table of many sheets decides as one of a single sheet, and leaves nothing to
+// smaller ones that come after it.
+func TestSheets(t *testing.T) {
+	i := emptyEngine(t)
+	maps, err := i.TableMaps()
+	require.NoError(t, err)
+	for seed := range uint64(8) {
+		p := randomPolicy(t, seed, gen.Options{Dynamic: true, Rules: 60})
+		small := table(t, p)
+		large, err := gen.Spread(small)
+		require.NoError(t, err)
+		rng, random := rand.New(rand.NewPCG(seed, 11)), gen.NewRequests(p)
+		for _, table := range []*codegen.Table{large, small, small} {
+			require.NoError(t, i.LoadTable(table))
+			for range 200 {
+				r := random.Random(rng)
+				got, err := i.Eval(&r)
+				require.NoError(t, err)
+				require.Equal(t, p.Eval(&r), got, "seed %d: %+v", seed, r)
+			}
+			read, _, err := runtime.ReadTable(maps, p.Hook)
+			require.NoError(t, err)
+			require.Equal(t, table.Nodes(), read.Nodes())
+		}
+		value, err := maps.Table(p.Hook)
+		require.NoError(t, err)
+		require.Len(t, value, codegen.TableValueSize)
+	}
+}
+
 // TestSwitchTables judges while policies are switched: every decision is wholly that of
 // the one or the other.
 func TestSwitchTables(t *testing.T) {

@@ -35,7 +35,7 @@ func CheckTable(p *compiler.Policy, t *codegen.Table, budget time.Duration) *Res
 
 // The layout of a table, as docs/table-form.md has it.
 const (
-	tableVersion = 3
+	tableVersion = 4
 
 	tableFlags   = 8
 	tableCount   = 12 // of rules
@@ -46,7 +46,8 @@ const (
 	tableSets    = 1248
 	tableFirst   = 1536 // node
 	tableNode    = 64
-	tableLast    = 12 // in a node: the numbers for the second slot
+	sheetNodes   = 1 << 21 // bytes of a sheet before the counters
+	tableLast    = 12      // in a node: the numbers for the second slot
 	tableCells   = 24
 	tableKids    = 32
 	auditLists   = 2  // from a list to that of the audit rules
@@ -65,15 +66,20 @@ const (
 	verdictBit = 3
 )
 
-// table is the value of an engine's map.
+// table is what an engine's map holds.
 type table struct {
-	value   []byte
+	value   []byte      // of all sheets, without the counters
 	lookups []memberKey // by number of the answer
 	lists   sync.Map    // by number of the list: the []tableTree that have been read
 }
 
 func readTable(t *codegen.Table) *table {
-	return &table{value: codegen.JoinParts(t.Parts(&codegen.TableLoading{}))}
+	value := codegen.JoinParts(t.Parts(&codegen.TableLoading{}))
+	read := &table{}
+	for sheet := range slices.Chunk(value, codegen.TableValueSize) {
+		read.value = append(read.value, sheet[:sheetNodes]...)
+	}
+	return read
 }
 
 func (t *table) u32(at uint32) uint32 { return binary.LittleEndian.Uint32(t.value[at:]) }
@@ -117,7 +123,7 @@ func (c *checker) readHeader() error {
 		return errors.New("the table is for another mode")
 	case flags&tableAudits != 0 != audits:
 		return errors.New("the table has audit rules where the policy has none, or none where it has some")
-	case uint64(t.u32(tableNodes))*tableNode > codegen.TableCounters-tableFirst:
+	case uint64(t.u32(tableNodes))*tableNode > uint64(len(t.value)-tableFirst):
 		return errors.New("the table has more nodes than room")
 	}
 	c.counters = flags&tableUncounted == 0

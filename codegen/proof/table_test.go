@@ -34,6 +34,11 @@ func TestRandomTables(t *testing.T) {
 			p := check(t, gen.Policy(rng, gen.Options{Events: seed%3 == 0, Dynamic: seed%4 == 0, Rules: []int{-1, 1, 5, 20, 50, 200}[seed%6]}))
 			for _, counters := range []bool{true, false} {
 				o := table(t, p, counters)
+				if seed%4 == 1 {
+					var err error
+					o, err = gen.Spread(o)
+					require.NoError(t, err)
+				}
 				r := proof.CheckTable(p, o, budget(counters))
 				t.Log(r)
 				if counters {

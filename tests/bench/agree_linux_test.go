@@ -85,17 +85,8 @@ func agree(t *testing.T, counters bool, engine string, want, got compiler.Decisi
 }
 
 // agreeInVM asks the program for eBPF for Windows; the engine with the policy's table
-// where that has no room for the policy as instructions. It has room for 65 535 rules
-// in no form: of more, the first are asked.
+// where that has no room for the policy as instructions.
 func agreeInVM(t *testing.T, d *compiler.Diagram, counters bool, requests []compiler.Request, want []compiler.Decision) {
-	if most := 65_000; len(d.Policy.Rules) > most {
-		first := *d.Policy
-		first.Rules = first.Rules[:most]
-		var err error
-		d, err = compiler.Compile(&first, &compiler.CompileOptions{MergeRules: !counters})
-		require.NoError(t, err)
-		want = newIndexed(&first).decideAll(t, requests)
-	}
 	program, err := codegen.Generate(d, &codegen.Options{NoCounters: !counters})
 	var table *codegen.Table
 	if err != nil {

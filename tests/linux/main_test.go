@@ -22,6 +22,7 @@ import (
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
 	"github.com/hopgate/hopgate/runtime"
+	"github.com/hopgate/hopgate/tests/gen"
 )
 
 // inside marks the process that runs in namespaces of its own.
@@ -203,6 +204,13 @@ var forms = map[string]attachAs{
 	"code": attachCode,
 	"table": func(t testing.TB, p *compiler.Policy, _ codegen.Options, opts runtime.KernelOptions) *runtime.Kernel {
 		return attachTable(t, p, opts)
+	},
+	"sheets": func(t testing.TB, p *compiler.Policy, _ codegen.Options, opts runtime.KernelOptions) *runtime.Kernel {
+		k := attachTable(t, p, opts)
+		spread, err := gen.Spread(table(t, p))
+		require.NoError(t, err)
+		require.NoError(t, k.LoadTable(spread))
+		return k
 	},
 }
 

@@ -90,29 +90,29 @@ func (c *console) trustedTable(path string, policy *compiler.Policy, opts *codeg
 	return table, c.trustTable(policy, table, proof, took, verbose)
 }
 
-// generateTable makes the table with the shortest paths or, where that is too large, a
-// smaller one.
+// generateTable makes the table with the shortest paths or, where that has no room for
+// its trees, a smaller one.
 func generateTable(policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
-	var tooLarge error
-	for _, room := range []int{compiler.TableRoom, compiler.SmallRoom} {
-		diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
-			MergeRules:     opts.NoCounters,
-			FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
-			Room:           room,
-		})
-		if err != nil {
-			return nil, err
-		}
-		table, err := codegen.GenerateTable(diagram, opts, codegen.Build{
-			Version: version(),
-			Options: []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
-		})
-		if err == nil {
-			return table, nil
-		}
-		tooLarge = err
+	table, err := generateTableIn(compiler.TableRoom, policy, opts)
+	if errors.Is(err, codegen.ErrLargeTrees) {
+		return generateTableIn(compiler.SmallRoom, policy, opts)
 	}
-	return nil, tooLarge
+	return table, err
+}
+
+func generateTableIn(room int, policy *compiler.Policy, opts *codegen.Options) (*codegen.Table, error) {
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
+		MergeRules:     opts.NoCounters,
+		FreeInterfaces: opts.Target == codegen.Linux, // named devices are looked up where the table is loaded
+		Room:           room,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return codegen.GenerateTable(diagram, opts, codegen.Build{
+		Version: version(),
+		Options: []string{"form=table", fmt.Sprintf("counters=%t", !opts.NoCounters)},
+	})
 }
 
 // generateEngine gives the program of form table.

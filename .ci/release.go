@@ -1,8 +1,9 @@
 // Command release builds an archive of hopgate for each platform, and SHA256SUMS:
 //
-//	go run .ci/release.go -version v1.2.3 -out dist
+//	go run .ci/release.go -out dist
 //
-// or of those of -platforms alone.
+// or of those of -platforms alone. Their version is what the program says of itself: the
+// tag of the commit, or what Go makes of its time and hash.
 //
 // The same commit built with the same Go gives the same bytes, whoever builds it
 // and wherever: paths and times of the build are not in them.
@@ -13,6 +14,7 @@ import (
 	"archive/zip"
 	"compress/gzip"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"flag"
 	"fmt"
 	"io"
@@ -21,7 +23,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -29,8 +30,8 @@ import (
 // platforms are those that get an archive.
 var platforms = []string{"linux/amd64", "linux/arm64", "windows/amd64", "windows/arm64", "darwin/amd64", "darwin/arm64"}
 
-// texts go into each archive, beside the program and the examples.
-var texts = []string{"LICENSE", "README.md", "CHANGELOG.md", "docs/windows.md"}
+// texts go into each archive, beside the program: what the README names, too.
+var texts = []string{"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.hop", "examples/*.yaml", "examples/scenarios/*.yaml"}
 
 // file is what an archive has at a name.
 type file struct {
@@ -42,19 +43,18 @@ type file struct {
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("release: ")
-	version := flag.String("version", "devel", "version in the names of the archives")
 	out := flag.String("out", "dist", "folder for the archives")
 	chosen := flag.String("platforms", strings.Join(platforms, ","), "what to build for")
 	flag.Parse()
-	if flag.NArg() > 0 || strings.ContainsAny(*version, `/\ `) {
-		log.Fatal("usage: go run .ci/release.go [-version VERSION] [-out DIR]")
+	if flag.NArg() > 0 {
+		log.Fatal("usage: go run .ci/release.go [-platforms SYSTEM/MACHINE,...] [-out DIR]")
 	}
-	if err := release(*version, *out, strings.Split(*chosen, ",")); err != nil {
+	if err := release(*out, strings.Split(*chosen, ",")); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func release(version, out string, platforms []string) error {
+func release(out string, platforms []string) error {
 	stamp, err := commitTime()
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func release(version, out string, platforms []string) error {
 	var sums strings.Builder
 	for _, platform := range platforms {
 		system, machine, _ := strings.Cut(platform, "/")
-		program, err := build(system, machine)
+		program, version, err := build(system, machine)
 		if err != nil {
 			return fmt.Errorf("%s: %w", platform, err)
 		}
@@ -107,8 +107,8 @@ func commitTime() (time.Time, error) {
 }
 
 func sharedFiles() ([]file, error) {
-	names := slices.Clone(texts)
-	for _, pattern := range []string{"examples/*.hop", "examples/*.yaml", "examples/scenarios/*.yaml"} {
+	var names []string
+	for _, pattern := range texts {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			return nil, err
@@ -126,24 +126,30 @@ func sharedFiles() ([]file, error) {
 	return files, nil
 }
 
-func build(system, machine string) (file, error) {
+// build gives the program for a platform, and its version.
+func build(system, machine string) (program file, version string, err error) {
 	dir, err := os.MkdirTemp("", "hopgate-release")
 	if err != nil {
-		return file{}, err
+		return file{}, "", err
 	}
 	defer os.RemoveAll(dir)
 	name := "hopgate"
 	if system == "windows" {
 		name += ".exe"
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w -buildid=", "-o", filepath.Join(dir, name), "./cmd/hopgate")
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-buildvcs=true", "-trimpath", "-ldflags=-s -w -buildid=", "-o", path, "./cmd/hopgate")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOOS="+system, "GOARCH="+machine)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
-		return file{}, err
+		return file{}, "", err
 	}
-	content, err := os.ReadFile(filepath.Join(dir, name))
-	return file{name: name, executable: true, content: content}, err
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return file{}, "", err
+	}
+	content, err := os.ReadFile(path)
+	return file{name: name, executable: true, content: content}, strings.Trim(info.Main.Version, "()"), err
 }
 
 func (f *file) mode() os.FileMode {

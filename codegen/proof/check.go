@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -20,7 +19,7 @@ type checker struct {
 	linux    *linuxObject // the code of a program for target linux
 	windows  bool         // it is for target windows
 	counters bool         // the object counts decisions by rule
-	deadline time.Time
+	effort   effort
 	maps     []mapInfo
 	result   *Result
 }
@@ -37,7 +36,7 @@ func (e *errWrong) Error() string { return e.reason }
 // makes no difference: then the proof goes through both ways.
 func (c *checker) function(f *function) error {
 	m := c.machine(f)
-	g, err := explore(m, c.deadline)
+	g, err := explore(m, &c.effort)
 	if err != nil {
 		return err
 	}
@@ -227,13 +226,6 @@ func (p *part) prove(b []set) error {
 
 var errSteps = errors.New("too many paths")
 
-func (c *checker) outOfTime() error {
-	if !c.deadline.IsZero() && time.Now().After(c.deadline) {
-		return errTime
-	}
-	return nil
-}
-
 // search follows every path of a box by itself, to find one that leads to a bad
 // answer or to show that there is none.
 func (p *part) search(b []set, bad func(answer) bool) error {
@@ -258,6 +250,9 @@ func (p *part) paths(id int32, b []set, left *int, visit func(answer, []set) err
 	if *left--; *left < 0 {
 		return errSteps
 	}
+	if err := p.effort.spend(perNode); err != nil {
+		return err
+	}
 	if p.graph.nodes[id].tail {
 		return visit(p.tails[id], b)
 	}
@@ -276,6 +271,9 @@ var errDoubt = errors.New("a path that could not be decided")
 // refute looks for a connection in the box that shows the difference.
 func (p *part) refute(b []set, a answer) error {
 	for try := range 64 {
+		if err := p.effort.spend(perPoint + len(p.policy.Rules)); err != nil {
+			return err
+		}
 		r, sets, failed := p.pick(b, uint64(try))
 		seen, err := p.try(p.graph.function, r, sets, failed)
 		if err != nil {

@@ -3,7 +3,6 @@ package proof
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/lang"
@@ -108,19 +107,16 @@ func (e *early) possible(rules []int32, b []set) []int32 {
 	return kept
 }
 
-func (e *early) step() error {
+func (e *early) step(rules []int32) error {
 	e.result.Steps++
 	if e.left--; e.left < 0 {
 		return errSteps
 	}
-	if e.left%1024 == 0 && !e.deadline.IsZero() && time.Now().After(e.deadline) {
-		return errTime
-	}
-	return nil
+	return e.effort.spend(perNode + len(rules))
 }
 
 func (e *early) follow(id int32, b []set, rules []int32) error {
-	if err := e.step(); err != nil {
+	if err := e.step(rules); err != nil {
 		return err
 	}
 	n := &e.graph.nodes[id]
@@ -154,7 +150,7 @@ func (e *early) wrong(b []set, format string, args ...any) error {
 
 // denied shows that a rule may be reported for every connection in the box.
 func (e *early) denied(b []set, rules []int32, rule, audit int) error {
-	if err := e.step(); err != nil {
+	if err := e.step(rules); err != nil {
 		return err
 	}
 	shown := e.counters || e.logged(rule, audit)

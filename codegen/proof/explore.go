@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 )
 
 // explorer turns a function into a graph by executing it on symbols, both ways at
@@ -14,19 +13,19 @@ import (
 // joining paths have left different numbers becomes a variable.
 type explorer struct {
 	machine
-	graph    *graph
-	deadline time.Time
-	apart    bool   // joining registers is off
-	joinAt   []bool // by slot: two jumps at least lead there
-	memo     map[int][]*visited
-	joinOf   map[joinKey]int32
-	forced   map[joinKey]bool  // where registers were joined in a run before: there no path goes by itself
-	kept     map[int]footprint // by slot of a choice: what its alternatives read
-	choices  []choice
-	values   []map[uint64]bool // by join
-	copies   map[[2]int32]bool // joins: the first takes the numbers of the second
-	steps    int
-	scratch  []byte
+	graph   *graph
+	effort  *effort
+	apart   bool   // joining registers is off
+	joinAt  []bool // by slot: two jumps at least lead there
+	memo    map[int][]*visited
+	joinOf  map[joinKey]int32
+	forced  map[joinKey]bool  // where registers were joined in a run before: there no path goes by itself
+	kept    map[int]footprint // by slot of a choice: what its alternatives read
+	choices []choice
+	values  []map[uint64]bool // by join
+	copies  map[[2]int32]bool // joins: the first takes the numbers of the second
+	steps   int
+	scratch []byte
 }
 
 type joinKey struct {
@@ -59,18 +58,16 @@ type choice struct {
 	done  map[uint64]bool
 }
 
-var errTime = errors.New("out of time")
-
 // maxSteps bounds the instructions that are executed to make the graph.
 const maxSteps = 20_000_000
 
 // explore gives the graph of a function.
-func explore(m machine, deadline time.Time) (*graph, error) {
+func explore(m machine, limit *effort) (*graph, error) {
 	kept := map[int]footprint{}
 	var forced map[joinKey]bool
 	for apart := false; ; {
 		x := &explorer{
-			machine: m, deadline: deadline, graph: &graph{function: m.function, maps: m.maps}, apart: apart,
+			machine: m, effort: limit, graph: &graph{function: m.function, maps: m.maps}, apart: apart,
 			memo: map[int][]*visited{}, joinOf: map[joinKey]int32{}, copies: map[[2]int32]bool{}, kept: kept, forced: forced,
 		}
 		x.known = map[lookup]int32{}
@@ -389,8 +386,11 @@ func (x *explorer) stretch(slot int, s *state) (found, error) {
 	read := &footprint{}
 	x.read = read
 	for first := true; ; first = false {
-		if x.steps++; x.steps > maxSteps || x.steps%4096 == 0 && x.late() {
-			return found{}, errTime
+		if x.steps++; x.steps > maxSteps {
+			return found{}, errEffort
+		}
+		if err := x.effort.spend(perInstruction); err != nil {
+			return found{}, err
 		}
 		if slot >= len(x.code) {
 			x.slot = slot
@@ -450,8 +450,6 @@ func (x *explorer) stretch(slot int, s *state) (found, error) {
 		}
 	}
 }
-
-func (x *explorer) late() bool { return !x.deadline.IsZero() && time.Now().After(x.deadline) }
 
 // after goes on at a slot and adds what was read before it.
 func (x *explorer) after(read *footprint, slot int, s *state) (found, error) {

@@ -55,7 +55,7 @@ func TestRandomLinuxPolicies(t *testing.T) {
 				began := time.Now()
 				o := linuxObject(t, p, opts)
 				compiled := time.Since(began)
-				r, err := proof.Check(p, o, budget(!opts.NoCounters))
+				r, err := proof.Check(p, o, limit(!opts.NoCounters))
 				require.NoError(t, err)
 				t.Logf("rules %d %+v compile %v check %v: %s, late %d", len(p.Rules), opts, compiled.Round(time.Millisecond), r.Duration.Round(time.Millisecond), r, r.Late)
 				late += r.Late

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -274,7 +273,7 @@ func refuse(p *compiler.Policy, object []byte) (by string, r *proof.Result) {
 	if _, err := verifier.Verify(program); err != nil {
 		return "verifier", &proof.Result{}
 	}
-	r, err = proof.Check(p, object, 500*time.Millisecond)
+	r, err = proof.Check(p, object, proof.DefaultEffort)
 	if err != nil || r.Status == proof.Refuted || r.Status == proof.Refused {
 		return "proof", r
 	}

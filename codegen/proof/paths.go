@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"time"
 )
 
 // byPaths proves along the paths of the program. Along a path the box shrinks and
@@ -116,8 +115,8 @@ func (w *walk) follow(id int32, b []set, rules []int32) error {
 	if w.left--; w.left < 0 {
 		return errSteps
 	}
-	if w.left%1024 == 0 && !w.deadline.IsZero() && time.Now().After(w.deadline) {
-		return errTime
+	if err := w.effort.spend(perNode + len(rules)); err != nil {
+		return err
 	}
 	want := w.expectations(rules, b)
 	ends := w.ends[id]

@@ -26,7 +26,7 @@ const (
 	Proved  Status = iota // the object is the policy
 	Refuted               // it is not
 	Refused               // it has an instruction that is not followed, and that no program of hopgate has
-	Tested                // nothing could be shown in time; no difference was found on some connections
+	Tested                // nothing could be shown within the limit; no difference was found on some connections
 )
 
 func (s Status) String() string { return [...]string{"proved", "refuted", "refused", "tested"}[s] }
@@ -77,15 +77,12 @@ func (r *Result) String() string {
 	return fmt.Sprintf("tested on %d points, not proved: %s", r.Points, r.Reason)
 }
 
-// Check compares an object with a policy. With a budget it gives up the proof after
-// that time and tests connections instead, for as long again at most; 0 means no
-// limit. The error is that of a file that is no object.
-func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, error) {
+// Check compares an object with a policy. The proof of each function may cost so many
+// steps, such as DefaultEffort; then connections are tested instead, at as much again at
+// most. 0 means no limit. The error is that of a file that is no object.
+func Check(p *compiler.Policy, object []byte, limit int) (*Result, error) {
 	began := time.Now()
-	c := &checker{policy: p, result: &Result{}}
-	if budget > 0 {
-		c.deadline = began.Add(budget)
-	}
+	c := &checker{policy: p, result: &Result{}, effort: newEffort(limit)}
 	program, err := codegen.ReadObject("object", object)
 	if err != nil {
 		return nil, err
@@ -101,14 +98,14 @@ func Check(p *compiler.Policy, object []byte, budget time.Duration) (*Result, er
 	if err != nil {
 		c.result.Status, c.result.Reason = Refuted, err.Error()
 	} else {
-		c.conclude(functions, budget, func() error { return c.whole(functions) })
+		c.conclude(functions, limit, func() error { return c.whole(functions) })
 	}
 	c.result.Duration = time.Since(began)
 	return c.result, nil
 }
 
 // conclude does a proof and says what came of it.
-func (c *checker) conclude(functions []*function, budget time.Duration, prove func() error) {
+func (c *checker) conclude(functions []*function, limit int, prove func() error) {
 	r := c.result
 	err := prove()
 	var wrong *errWrong
@@ -122,15 +119,15 @@ func (c *checker) conclude(functions []*function, budget time.Duration, prove fu
 	case errors.As(err, &refused) && refused.wrong:
 		r.Status, r.Reason = Refuted, refused.Error()
 		return
-	case errors.Is(err, errTime):
-		err = fmt.Errorf("%w after %s", errTime, budget)
+	case errors.Is(err, errEffort) && limit > 0:
+		err = fmt.Errorf("%w, of which it had %d", errEffort, limit)
 	}
 	r.Status, r.Reason = Tested, err.Error()
 	if refused != nil {
 		r.Status = Refused
 	}
 	for _, f := range functions {
-		if seen := c.sample(f, budget); seen != nil {
+		if seen := c.sample(f, limit); seen != nil {
 			r.Status, r.Reason, r.Counterexample = Refuted, seen.String(), seen
 			return
 		}

@@ -33,6 +33,9 @@ func (p *part) byRules(b []set) error {
 		}
 	}
 	for i := range p.policy.Rules {
+		if err := p.effort.spend(len(ends)); err != nil {
+			return err
+		}
 		late := p.late(i)
 		for _, e := range ends {
 			if late.bad(e.answer) && p.match[i].on(e.reached) != never_ {
@@ -140,7 +143,7 @@ const maxCuts = 1000
 func (p *part) avoids(b []set, q question) error {
 	work := [][]set{b}
 	for cuts := 0; len(work) > 0; {
-		if err := p.outOfTime(); err != nil {
+		if err := p.effort.spend(perNode * len(p.runner.seen)); err != nil {
 			return err
 		}
 		b, work = work[len(work)-1], work[:len(work)-1]

@@ -1,9 +1,6 @@
 package proof
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // maxPoints is four times as many connections as are tried of each box of inputs where
 // nothing could be proved.
@@ -11,8 +8,8 @@ const maxPoints = 4000
 
 // sample compares policy and instructions on connections at the bounds of the
 // rules' conditions.
-func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
-	deadline := time.Now().Add(budget)
+func (c *checker) sample(f *function, limit int) *Counterexample {
+	left := newEffort(limit)
 	for _, t := range c.kinds(&graph{function: f, maps: c.maps}) {
 		p := &part{checker: c, graph: t.graph, terms: t}
 		p.formulas()
@@ -32,7 +29,7 @@ func (c *checker) sample(f *function, budget time.Duration) *Counterexample {
 				}
 			}
 			for try := range uint64(maxPoints / 4) {
-				if budget > 0 && try%64 == 0 && time.Now().After(deadline) {
+				if left.spend(perPoint+len(c.policy.Rules)) != nil {
 					return nil
 				}
 				box := near

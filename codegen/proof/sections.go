@@ -48,6 +48,8 @@ type sections struct {
 	open  bitmap         // of places
 	most  int            // regions that are kept apart at a node
 	left  int            // regions
+
+	perRegion int // steps
 }
 
 // cut is the begin of a section.
@@ -73,6 +75,7 @@ func newSections(p *part) *sections {
 		}
 	}
 	w := &sections{part: p, pieces: c, alike: map[answer]bitmap{}, wrong: map[int32][]uint64{}, meetings: newMeetings(c)}
+	w.perRegion = perNode + len(w.rule)/16
 	w.compareRules()
 	w.survey()
 	return w
@@ -166,8 +169,11 @@ func (w *sections) prove(b []set) error {
 		b[w.graph.joinVariable(int32(i))] = set{{0, math.MaxUint32}}
 	}
 	w.start = w.all(b)
+	err := w.effort.spend(len(w.rule) * len(w.rule) / 1024)
+	if err != nil {
+		return err
+	}
 	w.compareMeeting()
-	var err error
 	for _, w.most = range mostApart {
 		if err = w.sections(); !errors.Is(err, errDoubt) {
 			return err
@@ -231,10 +237,8 @@ func (w *sections) send(id int32, r *region) error {
 	if w.left--; w.left < 0 {
 		return errSteps
 	}
-	if w.left%256 == 0 {
-		if err := w.outOfTime(); err != nil {
-			return err
-		}
+	if err := w.effort.spend(w.perRegion); err != nil {
+		return err
 	}
 	if w.quiet[id] {
 		return w.finish(id, r)
@@ -359,6 +363,9 @@ func (w *sections) holds(r *region, good, backing bitmap, byDefault bool, then f
 	}
 	if w.left--; cut == nil || w.left < 0 {
 		return w.differs(r, answer{})
+	}
+	if err := w.effort.spend(w.perRegion); err != nil {
+		return err
 	}
 	w.result.Boxes++
 	for _, in := range []set{cut.in, cut.in.not(math.MaxUint64)} {

@@ -15,12 +15,9 @@ import (
 // CheckTable compares a table of form table with a policy, as Check does an object. It
 // reads the bytes that the engine's map gets by docs/table-form.md; the engine itself,
 // which is the same for every policy, is taken to do what is written there.
-func CheckTable(p *compiler.Policy, t *codegen.Table, budget time.Duration) *Result {
+func CheckTable(p *compiler.Policy, t *codegen.Table, limit int) *Result {
 	began := time.Now()
-	c := &checker{policy: p, result: &Result{}, windows: t.Target == codegen.Windows, table: readTable(t)}
-	if budget > 0 {
-		c.deadline = began.Add(budget)
-	}
+	c := &checker{policy: p, result: &Result{}, windows: t.Target == codegen.Windows, table: readTable(t), effort: newEffort(limit)}
 	if setKeys(t.SetTables) > len(p.Sets) {
 		c.policy = p.WithTables(compiler.DefaultTableRanges)
 	}
@@ -28,7 +25,7 @@ func CheckTable(p *compiler.Policy, t *codegen.Table, budget time.Duration) *Res
 	if p.Hook == compiler.Accept {
 		functions = []*function{{attach: codegen.AttachRecvAccept4}, {attach: codegen.AttachRecvAccept6}}
 	}
-	c.conclude(functions, budget, func() error { return c.wholeTable(t, functions) })
+	c.conclude(functions, limit, func() error { return c.wholeTable(t, functions) })
 	c.result.Duration = time.Since(began)
 	return c.result
 }

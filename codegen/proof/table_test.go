@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,7 +38,7 @@ func TestRandomTables(t *testing.T) {
 					o, err = gen.Spread(o)
 					require.NoError(t, err)
 				}
-				r := proof.CheckTable(p, o, budget(counters))
+				r := proof.CheckTable(p, o, limit(counters))
 				t.Log(r)
 				if counters {
 					require.Equal(t, proof.Proved, r.Status, r)
@@ -76,7 +75,7 @@ func TestTableMutants(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			r := proof.CheckTable(p, packed, time.Second)
+			r := proof.CheckTable(p, packed, 2*proof.DefaultEffort)
 			got := decisions(t, engine, m, list)
 			if got == want || got == "" {
 				continue

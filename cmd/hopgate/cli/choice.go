@@ -42,5 +42,5 @@ func choiceFlag(cmd *cobra.Command, name, usage string, allowed ...string) *choi
 
 // proofFlag says how far to prove what is compiled.
 func proofFlag(cmd *cobra.Command) *choice {
-	return choiceFlag(cmd, "proof", "prove that the object is the policy: for as long as the compile took, not, or until it is proved", "auto", "off", "require")
+	return choiceFlag(cmd, "proof", "prove that the object is the policy: within a bound of half a second or so, not, or until it is proved", "auto", "off", "require")
 }

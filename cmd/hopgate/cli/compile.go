@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,7 @@ listings to standard output. With --form table the object is the engine, the sam
 every policy, and the policy goes beside it with the extension .hgp.
 
 Every object is verified by the rules of eBPF for Windows and proved to be the policy
-before it is written. What could not be proved in time is tested, and compile says so;
+before it is written. What takes too many steps to prove is tested, and compile says so;
 --proof require refuses it. With --emit json the output is what is in the object.
 
 With --emit svg or dot the output is a picture of how the policy decides, for a browser
@@ -59,20 +58,17 @@ or for Graphviz; it needs no --bind.`,
 		if form.value == "table" {
 			return c.compileTable(path, *output, emit.value == "asm", policy, opts, proof.value, *verbose)
 		}
-		began := time.Now()
 		program, diagram, err := generate(policy, opts)
 		if err != nil {
 			return err
 		}
-		took := time.Since(began)
 		nameSources(program, filepath.Dir(path))
+		steps := kernelSteps(program)
 		if *verbose {
-			c.describe(diagram, program)
+			c.describe(diagram, program, steps)
 		}
-		if program.Target == codegen.Linux {
-			c.warnOfWalk(program)
-		}
-		if err := c.trust(policy, program, proof.value, took, *verbose); err != nil {
+		c.warnOfSteps(program, steps)
+		if err := c.trust(policy, program, proof.value, *verbose); err != nil {
 			return err
 		}
 		write := program.WriteELF
@@ -117,8 +113,20 @@ func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program,
 	return program, diagram, nil
 }
 
+// kernelSteps is what the kernel's verifier walks of each function of a program for Linux.
+func kernelSteps(program *codegen.Program) []int {
+	if program.Target != codegen.Linux {
+		return nil
+	}
+	var steps []int
+	for i := range program.Functions {
+		steps = append(steps, program.Functions[i].KernelWalk().Steps)
+	}
+	return steps
+}
+
 // describe says what compile made, and why so.
-func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) {
+func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program, steps []int) {
 	fmt.Fprintf(c.err, "policy %s: %d rules\n", program.Policy, len(diagram.Policy.Rules))
 	fmt.Fprintf(c.err, "IPv4: %s\n", diagram.IPv4.Plan)
 	fmt.Fprintf(c.err, "IPv6: %s\n", diagram.IPv6.Plan)
@@ -127,19 +135,19 @@ func (c *console) describe(diagram *compiler.Diagram, program *codegen.Program) 
 	}
 	for i, f := range program.Describe().Functions {
 		fmt.Fprintf(c.err, "%s: %d instructions", f.Section, f.Instructions)
-		if program.Target == codegen.Linux {
-			fmt.Fprintf(c.err, "; the kernel's verifier walks about %d of %d", program.Functions[i].KernelWalk().Steps, codegen.MaxKernelSteps)
+		if steps != nil {
+			fmt.Fprintf(c.err, "; the kernel's verifier walks about %d of %d", steps[i], codegen.MaxKernelSteps)
 		}
 		fmt.Fprintln(c.err)
 	}
 }
 
-// warnOfWalk says where the kernel's verifier may refuse what it is thought to take.
-func (c *console) warnOfWalk(program *codegen.Program) {
-	for i := range program.Functions {
-		f := &program.Functions[i]
-		if steps := f.KernelWalk().Steps; steps > codegen.MaxKernelSteps/10*9 {
-			fmt.Fprintf(c.err, "hopgate: %s may be too large for the kernel's verifier, which walks about %d instructions of it; its limit is %d\n", f.Name, steps, codegen.MaxKernelSteps)
+// warnOfSteps says where the kernel's verifier may refuse what it is thought to take.
+func (c *console) warnOfSteps(program *codegen.Program, steps []int) {
+	for i, n := range steps {
+		if n > codegen.MaxKernelSteps/10*9 {
+			fmt.Fprintf(c.err, "hopgate: %s may be too large for the kernel's verifier, which walks about %d instructions of it; its limit is %d\n",
+				program.Functions[i].Name, n, codegen.MaxKernelSteps)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // The estimate of what the kernel's verifier walks is within a tenth: above nine tenths of
 // the limit compile says so.
-func TestWarnOfWalk(t *testing.T) {
+func TestWarnOfSteps(t *testing.T) {
 	straight := func(steps int) asm.Instructions {
 		code := make(asm.Instructions, steps)
 		for i := range code {
@@ -27,10 +27,11 @@ func TestWarnOfWalk(t *testing.T) {
 	}
 	var printed bytes.Buffer
 	c := &console{err: &printed}
-	c.warnOfWalk(&codegen.Program{Functions: []codegen.Function{
+	program := &codegen.Program{Target: codegen.Linux, Functions: []codegen.Function{
 		{Name: "connect4", Instructions: straight(codegen.MaxKernelSteps / 10 * 9)},
 		{Name: "egress", Instructions: straight(codegen.MaxKernelSteps/10*9 + 1)},
-	}})
+	}}
+	c.warnOfSteps(program, kernelSteps(program))
 	require.Equal(t, "hopgate: egress may be too large for the kernel's verifier, which walks about 900001 instructions of it; its limit is 1000000\n", printed.String())
 }
 

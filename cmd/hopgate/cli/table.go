@@ -6,7 +6,6 @@ import (
 	"io"
 	"path/filepath"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -78,16 +77,14 @@ func (c *console) table(path string, bind bindings, opts *codegen.Options, proof
 // trustedTable compiles the policy of a file to a table and proves that it is the policy,
 // as far as the mode wants that.
 func (c *console) trustedTable(path string, policy *compiler.Policy, opts *codegen.Options, proof string, verbose bool) (*codegen.Table, error) {
-	began := time.Now()
 	table, err := generateTable(policy, opts)
 	if err != nil {
 		return nil, err
 	}
-	took := time.Since(began)
 	if err := nameTableSources(table, filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	return table, c.trustTable(policy, table, proof, took, verbose)
+	return table, c.trustTable(policy, table, proof, verbose)
 }
 
 // generateTable makes the table with the shortest paths or, where that has no room for

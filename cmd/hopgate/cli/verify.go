@@ -153,14 +153,10 @@ func verified(program *codegen.Program) ([]byte, error) {
 	return object.Bytes(), nil
 }
 
-// leastProof is what a proof gets at least when it may take as long as the compile:
-// enough for a thousand rules, so that how busy the machine is seldom shows.
-const leastProof = 500 * time.Millisecond
-
 // trust verifies what was compiled, in the form in which it is written, and proves it
 // to be the policy as far as the mode wants that: auto, off or require. It records the
 // outcome in the program. Nothing that is refused may be written.
-func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode string, took time.Duration, verbose bool) error {
+func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode string, verbose bool) error {
 	program.Build.Options = append(program.Build.Options, "proof="+mode)
 	object, err := verified(program)
 	if err != nil {
@@ -169,7 +165,7 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 	if mode == "off" {
 		return nil
 	}
-	found, err := proof.Check(policy, object, budget(mode, took))
+	found, err := proof.Check(policy, object, effort(mode))
 	if err != nil {
 		return err
 	}
@@ -179,7 +175,7 @@ func (c *console) trust(policy *compiler.Policy, program *codegen.Program, mode 
 
 // trustTable proves a table to be the policy, as trust does an object, and records the
 // outcome in the table.
-func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode string, took time.Duration, verbose bool) error {
+func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode string, verbose bool) error {
 	record := func(outcome string) error {
 		return table.Revise(func(d *codegen.TableDescription) {
 			d.Build.Options, d.Build.Proof = append(d.Build.Options, "proof="+mode), outcome
@@ -189,7 +185,7 @@ func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode
 	case mode == "off":
 		return record("")
 	case table.Target == codegen.Windows:
-		found := proof.CheckTable(policy, table, budget(mode, took))
+		found := proof.CheckTable(policy, table, effort(mode))
 		return cmp.Or(record(found.Summary()), c.conclude("table", found, mode, verbose))
 	case mode == "require":
 		return fmt.Errorf("tables for target %s cannot be proved; leave --proof require out", table.Target)
@@ -200,12 +196,12 @@ func (c *console) trustTable(policy *compiler.Policy, table *codegen.Table, mode
 	return record("")
 }
 
-// budget is the time that a proof gets; 0 is all it needs.
-func budget(mode string, took time.Duration) time.Duration {
+// effort is what a proof may cost; 0 is all it needs.
+func effort(mode string) int {
 	if mode == "require" {
 		return 0
 	}
-	return max(took, leastProof)
+	return proof.DefaultEffort
 }
 
 // conclude says what a proof of something compiled has found out.

@@ -76,6 +76,13 @@ func (v Value) Compare(w Value) int {
 	return cmp.Compare(v.Lo, w.Lo)
 }
 
+// less is Compare < 0 without a branch, for where much is compared.
+func (v Value) less(w Value) bool {
+	_, borrow := bits.Sub64(v.Lo, w.Lo, 0)
+	_, borrow = bits.Sub64(v.Hi, w.Hi, borrow)
+	return borrow != 0
+}
+
 // next is v+1; it wraps to 0 after the largest value.
 func (v Value) next() Value {
 	lo, carry := bits.Add64(v.Lo, 1, 0)

@@ -18,7 +18,7 @@ type LintOptions struct {
 // Steps that a search may take: for one question, and for all of a policy.
 const (
 	lintQuestion = 1 << 20
-	lintTotal    = 1 << 26
+	lintTotal    = 1 << 25
 )
 
 // Lint finds what is doubtful in a policy: rules that never decide or change

@@ -22,8 +22,12 @@ type bucketLine struct {
 	buckets []bitmap
 }
 
-// maxBuckets is how many buckets a variable's line has at most.
-const maxBuckets = 64
+// maxBuckets is how many buckets a variable's line has at most, and maxCuts of about how
+// many places where values begin and end they are chosen.
+const (
+	maxBuckets = 64
+	maxCuts    = 8192
+)
 
 func (s *space) ruleFormulas(p *Policy) ruleFormulas {
 	rules := ruleFormulas{list: make([]*formula, len(p.Rules))}
@@ -41,10 +45,16 @@ func (s *space) ruleFormulas(p *Policy) ruleFormulas {
 // index cuts the line of a variable where the values of rules begin and end.
 func (f *ruleFormulas) index(v int32, whole []Range) {
 	values := make([][]Range, len(f.list))
-	var cuts []Value
+	total := 0
 	for i := range f.list {
 		values[i] = f.list[i].values(v, whole)
-		for _, r := range values[i] {
+		total += len(values[i])
+	}
+	var cuts []Value
+	every := 2*total/maxCuts + 1
+	for i := range values {
+		for k := 0; k < len(values[i]); k += every {
+			r := values[i][k]
 			cuts = append(cuts, r.First)
 			if r.Last != whole[len(whole)-1].Last {
 				cuts = append(cuts, r.Last.next())

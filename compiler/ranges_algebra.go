@@ -3,12 +3,16 @@ package compiler
 import "slices"
 
 // firstReaching is the index of the first of some normal ranges that ends at v or
-// after it.
+// after it. It looks near the beginning first, as lists are gone through in order.
 func firstReaching(ranges []Range, v Value) int {
-	lo, hi := 0, len(ranges)
+	lo, hi := 0, 1
+	for hi <= len(ranges) && ranges[hi-1].Last.less(v) {
+		lo, hi = hi, 2*hi
+	}
+	hi = min(hi-1, len(ranges))
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if ranges[mid].Last.Compare(v) < 0 {
+		if ranges[mid].Last.less(v) {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -28,16 +32,16 @@ func relate(set, to []Range) relation {
 	}
 	in, out := false, start > 0
 	for _, r := range to[start:] {
-		i := firstReaching(set, r.First)
+		set = set[firstReaching(set, r.First):]
 		switch {
-		case i == len(set):
+		case len(set) == 0:
 			if in {
 				return partly
 			}
 			return outside
-		case set[i].First.Compare(r.Last) > 0:
+		case r.Last.less(set[0].First):
 			out = true
-		case set[i].First.Compare(r.First) > 0 || r.Last.Compare(set[i].Last) > 0:
+		case r.First.less(set[0].First) || set[0].Last.less(r.Last):
 			return partly
 		default:
 			in = true
@@ -61,10 +65,10 @@ func intersect(a, b []Range) []Range {
 	a, b = a[firstReaching(a, b[0].First):], b[firstReaching(b, a[0].First):]
 	for len(a) > 0 && len(b) > 0 {
 		r := Range{maxValue(a[0].First, b[0].First), minValue(a[0].Last, b[0].Last)}
-		if r.First.Compare(r.Last) <= 0 {
+		if !r.Last.less(r.First) {
 			out = append(out, r)
 		}
-		if a[0].Last.Compare(b[0].Last) < 0 {
+		if a[0].Last.less(b[0].Last) {
 			a = a[1:]
 		} else {
 			b = b[1:]
@@ -81,18 +85,18 @@ func subtract(a, b []Range) []Range {
 	}
 	b = b[firstReaching(b, a[0].First):]
 	for _, r := range a {
-		for len(b) > 0 && b[0].Last.Compare(r.First) < 0 {
+		for len(b) > 0 && b[0].Last.less(r.First) {
 			b = b[1:]
 		}
 		rest, done := r, false
 		for _, cut := range b {
-			if cut.First.Compare(rest.Last) > 0 {
+			if rest.Last.less(cut.First) {
 				break
 			}
-			if cut.First.Compare(rest.First) > 0 {
+			if rest.First.less(cut.First) {
 				out = append(out, Range{rest.First, cut.First.prev()})
 			}
-			if cut.Last.Compare(rest.Last) >= 0 {
+			if !cut.Last.less(rest.Last) {
 				done = true
 				break
 			}
@@ -109,14 +113,14 @@ func subtract(a, b []Range) []Range {
 func unite(a, b []Range) []Range { return normalize(slices.Concat(a, b)) }
 
 func maxValue(a, b Value) Value {
-	if a.Compare(b) < 0 {
+	if a.less(b) {
 		return b
 	}
 	return a
 }
 
 func minValue(a, b Value) Value {
-	if a.Compare(b) < 0 {
+	if a.less(b) {
 		return a
 	}
 	return b

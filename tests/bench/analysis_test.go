@@ -1,7 +1,11 @@
 package bench
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,12 +14,38 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
+// overlapping is a policy of a thousand rules over sets whose ranges overlap.
+func overlapping(b *testing.B) *compiler.Policy {
+	rng := rand.New(rand.NewPCG(3, 3))
+	var text strings.Builder
+	text.WriteString("policy overlapping {\n default allow\n")
+	address := func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) }
+	for i := range 40 {
+		fmt.Fprintf(&text, " set s%d = {", i)
+		for range 30 {
+			first := rng.Uint32N(3 << 30)
+			fmt.Fprintf(&text, "%s-%s,", address(first), address(first+rng.Uint32N(1<<28)))
+		}
+		text.WriteString("}\n")
+	}
+	for i := range 1000 {
+		fmt.Fprintf(&text, " rule r%d: %s if remote_address in $s%d and local_address in $s%d and remote_port in {%d-65000}\n",
+			i, []string{"allow", "deny"}[i%2], rng.IntN(40), rng.IntN(40), rng.IntN(60000))
+	}
+	file, err := lang.Parse("overlapping.hop", []byte(text.String()+"}\n"))
+	require.NoError(b, err)
+	p, err := compiler.Check(file, nil)
+	require.NoError(b, err)
+	return p
+}
+
 // analysed are the policies of a thousand rules that the analyses are measured on.
 func analysed(b *testing.B, each func(b *testing.B, p *compiler.Policy)) {
 	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000"} {
 		p := classBench(b, name)
 		b.Run(name, func(b *testing.B) { each(b, p) })
 	}
+	b.Run("overlapping", func(b *testing.B) { each(b, overlapping(b)) })
 }
 
 func BenchmarkLint(b *testing.B) {

@@ -167,7 +167,7 @@ func (c *checker) membership(e *lang.Compare, s subject) Cond {
 			continue
 		}
 		if p := u.add(w.Text); p != nil {
-			c.report(w.Span, p)
+			c.report(w.Span, c.orName(*w, p))
 		} else if len(u.endpoints) > 0 && !s.sugar {
 			c.report(w.Span, portWithAddress(s, w.Text))
 			u.endpoints = nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -213,6 +214,18 @@ func (c *checker) setCycle(path []reference, start *set) {
 	}
 }
 
+// orName is the problem of a literal, which may be a name that lacks its `$`.
+func (c *checker) orName(w lang.Word, p *problem) *problem {
+	_, isSet := c.sets[w.Text]
+	_, isInterface := c.interfaces[w.Text]
+	if p.severity == lang.Error && (isSet || isInterface) {
+		named := *p
+		named.hint = "write `$" + w.Text + "`"
+		return &named
+	}
+	return p
+}
+
 // resolveInterface finds an interface by `$name`, or reports that nothing is
 // called so.
 func (c *checker) resolveInterface(w lang.Word) (*namedInterface, *lang.Diagnostic) {
@@ -222,6 +235,9 @@ func (c *checker) resolveInterface(w lang.Word) (*namedInterface, *lang.Diagnost
 		hint := didYouMean(w.Text, names)
 		if hint == "" {
 			hint = fmt.Sprintf("define it with `set %s = { ... }` or `interface %s = alias \"...\"`", w.Text, w.Text)
+			if w.Source != nil && filepath.Ext(w.Source.Name) != ".hop" {
+				hint = "define it under `sets` or `interfaces`"
+			}
 		}
 		return nil, c.report(w.Span, wrong(codeUndefinedName, hint, "no set or interface is called `%s`", w.Text))
 	}
@@ -273,7 +289,7 @@ func (c *checker) addElement(s *set, w lang.Word) *lang.Diagnostic {
 		return c.addNamedElement(s, w)
 	}
 	if p := s.union.add(w.Text); p != nil {
-		return c.report(w.Span, p)
+		return c.report(w.Span, c.orName(w, p))
 	}
 	if s.endpoint.Text == "" && len(s.union.endpoints) > 0 {
 		s.endpoint = w

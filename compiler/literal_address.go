@@ -38,6 +38,9 @@ func parseAddressRange(text, lo, hi string) ([]Range, *problem) {
 	}
 	last, err := parseAddress(hi)
 	if err != nil {
+		if isDigits(hi) && first.Is4() {
+			err.hint = fmt.Sprintf("write `%s-%s%s`", lo, lo[:strings.LastIndexByte(lo, '.')+1], hi)
+		}
 		return nil, err
 	}
 	if first.Is4() != last.Is4() {
@@ -51,6 +54,9 @@ func parseAddressRange(text, lo, hi string) ([]Range, *problem) {
 
 func parsePrefix(text, addr, length string) ([]Range, *problem) {
 	a, err := parseAddress(addr)
+	if err != nil && isDigits(addr) {
+		err.hint = "an IPv4 prefix has four numbers, as in `10.0.0.0/8`"
+	}
 	inMapped := err != nil && err.code == codeMappedAddress
 	if err != nil && !inMapped {
 		return nil, err
@@ -138,6 +144,10 @@ func badAddress(text string) *problem {
 	switch {
 	case strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]"):
 		hint = "brackets go with a port only: write `" + strings.Trim(text, "[]") + "`"
+	case strings.Count(text, ".") < 3 && isDigits(strings.ReplaceAll(text, ".", "")) && strings.Contains(text, "."):
+		hint = "an IPv4 address is four numbers, and a prefix says how many bits count: `10.0.0.0/8`"
+	case text == "any" || text == "all":
+		hint = "leave the test out: without it every address matches"
 	case isDigits(text):
 		hint = "a port is tested with remote_port or local_port"
 	case strings.ContainsFunc(text, isHostLetter) && !strings.Contains(text, ":"):

@@ -39,6 +39,9 @@ func nameHint(kind Field, name string) string {
 		TunnelType:    lang.TunnelTypeNames(),
 		Protocol:      lang.ProtocolNames(),
 	}
+	if short := shortFor(name); kind == InterfaceType && short != "" {
+		return "write `" + short + "`"
+	}
 	if hint := didYouMean(name, append(names[kind], "unknown")); hint != "" {
 		return hint
 	}
@@ -60,6 +63,21 @@ func nameHint(kind Field, name string) string {
 		return "write a number, `none`, or an IANA tunnelType name such as `teredo`"
 	}
 	return "write one of " + strings.Join(names[Protocol], ", ") + ", or a number"
+}
+
+// shortFor is the type of interface that others call by this name, or "".
+func shortFor(name string) string {
+	switch strings.ToLower(name) {
+	case "wlan", "wireless":
+		return "wifi"
+	case "eth", "lan", "wired":
+		return "ethernet"
+	case "lo", "localhost":
+		return "loopback"
+	case "mobile", "lte", "5g":
+		return "cellular"
+	}
+	return ""
 }
 
 // didYouMean is a hint at the nearest candidate, or none.

@@ -1,6 +1,9 @@
 package lang
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // maxDepth limits how deeply conditions and YAML values nest.
 const maxDepth = 100
@@ -146,7 +149,10 @@ func (p *parser) compare() (Expr, bool) {
 		c.Op = NotIn
 		p.advance()
 	default:
-		p.unexpected("`==`, `in` or another comparison after `" + shorten(field.text) + "`")
+		d := p.unexpected("`==`, `in` or another comparison after `" + shorten(field.text) + "`")
+		if !isField(field.text) && d.Hint == "" {
+			d.Hint = "a condition is `FIELD == VALUE` or `FIELD in { VALUE, ... }`"
+		}
 		return nil, false
 	}
 	sign := p.tok
@@ -162,8 +168,17 @@ func (p *parser) compare() (Expr, bool) {
 		}
 		c.Values = values
 	} else {
+		bare := p.tok
+		if hint := p.bracesHint(); hint != "" {
+			p.errorf(p.span(bare), codeSyntax, "values stand in `{` and `}`").Hint = hint
+			return nil, false
+		}
 		value, ok := p.literal()
 		if !ok {
+			return nil, false
+		}
+		if p.tok.kind == comma {
+			p.errorf(p.span(p.tok), codeSyntax, "`%s` takes one value, or several in `{` and `}`", sign.text).Hint = bracesFor(bare.text)
 			return nil, false
 		}
 		c.Values = []Word{value}
@@ -181,6 +196,26 @@ func (p *parser) wantsIn(sign token) {
 	case notEqual:
 		d.Hint = "write `not in { ... }`"
 	}
+}
+
+// bracesHint says how to write the block that the current token begins in brackets or
+// parentheses; "" if it does not.
+func (p *parser) bracesHint() string {
+	t := p.tok
+	if t.kind == openParen {
+		return bracesFor("")
+	}
+	if t.kind != word || t.text[0] != '[' || strings.Contains(t.text, ":") || p.ahead.kind != comma && !strings.HasSuffix(t.text, "]") {
+		return "" // such as an address
+	}
+	return bracesFor(strings.Trim(t.text, "[]"))
+}
+
+func bracesFor(first string) string {
+	if first == "" {
+		first = "VALUE"
+	}
+	return "write `{ " + shorten(first) + ", ... }`"
 }
 
 // block reads `{ LITERAL, ... }`; a comma may end it.
@@ -218,5 +253,10 @@ func (p *parser) literal() (Word, bool) {
 		return Word{}, false
 	}
 	p.advance()
-	return p.wordAt(t), true
+	w := p.wordAt(t)
+	if hint := plainHint(w.Text); hint != "" {
+		p.errorf(w.Span, codeSyntax, "`%s` is not a value", shorten(w.Text)).Hint = hint
+		return Word{}, false
+	}
+	return w, true
 }

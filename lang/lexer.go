@@ -86,6 +86,9 @@ func (l *lexer) next() token {
 			return token{start: l.at, end: l.at}
 		}
 		switch c := l.text[l.at]; {
+		case strings.HasPrefix(l.text[l.at:], "/*"):
+			l.blockComment()
+			continue
 		case isWordByte(c):
 			return l.word()
 		case c == '$':
@@ -96,8 +99,11 @@ func (l *lexer) next() token {
 		if t, ok := l.punctuation(); ok {
 			return t
 		}
-		if c, _ := utf8.DecodeRuneInString(l.text[l.at:]); isLetter(c) {
+		switch c, _ := utf8.DecodeRuneInString(l.text[l.at:]); {
+		case isLetter(c):
 			return l.word()
+		case strings.ContainsRune(curlyQuotes, c):
+			return l.curlyQuoted()
 		}
 		l.stray()
 	}
@@ -168,7 +174,7 @@ func (l *lexer) word() token {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(l.text[l.at:])
-		if c < utf8.RuneSelf || !isLetter(r) {
+		if c < utf8.RuneSelf || !isLetter(r) && !strings.ContainsRune(longDashes, r) {
 			break
 		}
 		l.at += n
@@ -243,12 +249,41 @@ func (l *lexer) stray() {
 		l.at += n
 	}
 	d := l.errorf(l.span(start, l.at), codeSyntax, "unexpected `%s`", shorten(l.text[start:l.at]))
-	switch l.text[start] {
-	case ';':
+	d.Hint = invisibleHint(l.text[start:l.at])
+	if l.text[start] == ';' {
 		d.Hint = "statements end by themselves"
-	case '*':
-		d.Hint = "comments begin with `#`"
 	}
+}
+
+// blockComment reports `/* ... */` and passes over it.
+func (l *lexer) blockComment() {
+	start := l.at
+	if n := strings.Index(l.text[start:], "*/"); n >= 0 {
+		l.at += n + len("*/")
+	} else {
+		l.at = len(l.text)
+	}
+	l.errorf(l.span(start, start+len("/*")), codeSyntax, "unexpected `/*`").Hint = "comments begin with `#`"
+}
+
+// curlyQuoted reports a string in typographic quotes and reads it, up to its closing
+// one or the end of the line.
+func (l *lexer) curlyQuoted() token {
+	l.afterID = false
+	start := l.at
+	_, n := utf8.DecodeRuneInString(l.text[start:])
+	value := l.text[start+n:]
+	if i := strings.IndexByte(value, '\n'); i >= 0 {
+		value = value[:i]
+	}
+	l.at = start + n + len(value)
+	if i := strings.IndexAny(value, curlyQuotes); i >= 0 {
+		_, closing := utf8.DecodeRuneInString(value[i:])
+		l.at = start + n + i + closing
+		value = value[:i]
+	}
+	l.errorf(l.span(start, l.at), codeSyntax, "unexpected `%s`", shorten(l.text[start:l.at])).Hint = "strings stand in `\"`, values without quotes"
+	return token{kind: quoted, start: start, end: l.at, text: value}
 }
 
 // singleQuote reports `'...'` and passes over the quotes alone, so that what stands

@@ -16,7 +16,7 @@ const maxSize = 32 << 20
 //
 // Errors are Diagnostics, sorted, as many as could be found. A file with errors
 // still gives the tree of what was understood, so that its names can be checked;
-// only text that cannot be read at all gives nil.
+// only text of which nothing was understood gives nil.
 func Parse(name string, src []byte) (*File, error) {
 	file := &File{Source: newPolicySource(name, src)}
 	var errs report
@@ -31,9 +31,7 @@ func Parse(name string, src []byte) (*File, error) {
 	if !readable(file.Source, &errs) {
 		return nil, errs.found
 	}
-	if file.Syntax == DSL {
-		parseDSL(file, &errs)
-	} else if !parseYAML(file, policyLevel, &errs) {
+	if file.Syntax == DSL && !parseDSL(file, &errs) || file.Syntax == YAML && !parseYAML(file, policyLevel, &errs) {
 		return nil, errs.found.Sort()
 	}
 	return file, errs.found.Sort().Err()
@@ -126,7 +124,8 @@ func readable(s *Source, errs *report) bool {
 
 // unreadableRune finds a character that no policy may hold, or returns -1. Some
 // readers take a lone carriage return and the separators of Unicode for the end of
-// a line, and so of a comment.
+// a line, and so of a comment; others turn text around after U+202E and the like, so
+// that it reads as what it is not.
 func unreadableRune(text []byte) (int, rune) {
 	for i, c := range string(text) {
 		if isUnreadable(c) && c != '\t' && c != '\n' && (c != '\r' || i+1 == len(text) || text[i+1] != '\n') {
@@ -140,7 +139,8 @@ func isUnreadable(c rune) bool {
 	if c < utf8.RuneSelf {
 		return c < ' ' || c == 0x7f
 	}
-	return unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff' || c == '\ufffe' || c == '\uffff'
+	return unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff' || c == '\ufffe' || c == '\uffff' ||
+		c >= '\u202a' && c <= '\u202e' || c >= '\u2066' && c <= '\u2069'
 }
 
 // invalidUTF8 is the offset of the first byte that is not UTF-8.

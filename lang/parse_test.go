@@ -192,3 +192,30 @@ func expr(text string) error   { _, err := lang.ParseExpr("x", []byte(text)); re
 func claim(text string) error  { _, err := lang.ParseClaim("x", true, []byte(text)); return err }
 func givens(text string) error { _, err := lang.ParseGivens("x", []byte(text)); return err }
 func tests(text string) error  { _, err := lang.ParseTests("x.yaml", []byte(text)); return err }
+
+// Text of which nothing is understood is one error, and no tree for further ones to be
+// found in.
+func TestParseNothing(t *testing.T) {
+	for name, tt := range map[string]struct{ text, want string }{
+		"x.hop":     {"table inet filter {\n}\n", "x.hop:1:1: expected `policy NAME {`, found `table` [syntax]"},
+		"yaml.hop":  {"policy: p\ndefault: allow\n", "yaml.hop:1:7: expected the policy's name, found `:` [syntax]"},
+		"empty.hop": {"# nothing\n", "empty.hop:1:1: expected `policy NAME {`, found the end [syntax]"},
+		"null.yaml": {"---\n", "null.yaml:2:1: a value is missing [null]"},
+		"word.yaml": {"~\n", "word.yaml:1:1: `~` is no value in YAML [null]"},
+		"list.yaml": {"- a\n", "list.yaml:1:1: expected a policy with the keys `version`, `policy`, `hook`, `default`, `mode`, `on_unknown`, `import`, `sets`, `interfaces`, `rules`, `asserts` and `tests`, found a list [wrong-kind]"},
+	} {
+		file, err := lang.Parse(name, []byte(tt.text))
+		require.EqualError(t, err, tt.want)
+		require.Nil(t, file)
+	}
+	// Behind a wrong name the policy goes on.
+	file, err := lang.Parse("x.hop", []byte("policy \"p\" {\n  default deny\n}\n"))
+	require.EqualError(t, err, "x.hop:1:8: expected the policy's name, found a string [syntax]")
+	require.NotNil(t, file.Default)
+}
+
+// Characters that turn the text around them make a policy read as what it is not.
+func TestParseBidirectional(t *testing.T) {
+	_, err := lang.Parse("x.hop", []byte("policy p {\n  default deny # \u202e\n}\n"))
+	require.EqualError(t, err, "x.hop:2:18: the character U+202E may not stand in a policy [unreadable]")
+}

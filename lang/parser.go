@@ -17,6 +17,8 @@ type parser struct {
 	depth int   // parentheses and `not`s around the current condition
 	open  int   // braces open
 	file  *File
+
+	nothing bool // no statement of a policy was found
 }
 
 func newParser(text passage, errs *report) *parser {
@@ -99,8 +101,9 @@ func (p *parser) keywordHint() string {
 	return ""
 }
 
-// parseDSL reads a whole .hop file.
-func parseDSL(file *File, errs *report) {
+// parseDSL reads a whole .hop file and reports whether there was anything to make a
+// tree of.
+func parseDSL(file *File, errs *report) bool {
 	p := newParser(passage{source: file.Source, text: string(file.Source.Text)}, errs)
 	p.file = file
 	for p.at("import") {
@@ -108,6 +111,7 @@ func parseDSL(file *File, errs *report) {
 	}
 	p.policy()
 	attachComments(file, p.lex.comments, nil)
+	return !p.nothing
 }
 
 func (p *parser) importStatement() {
@@ -124,16 +128,9 @@ func (p *parser) importStatement() {
 }
 
 func (p *parser) policy() {
-	if p.accept("policy") {
-		if name, ok := p.id("the policy's name"); ok {
-			p.file.Policy = &name
-		}
-		p.expect(openBrace, "`{`")
-	} else {
-		p.unexpected("`policy NAME {`")
-		if !p.resume() {
-			return
-		}
+	if !p.header() && (!p.resume() || p.tok.kind == closeBrace) {
+		p.nothing = true
+		return
 	}
 	p.open = 1
 	for p.tok.kind != endOfText && p.tok.kind != closeBrace && !p.stopped {
@@ -143,8 +140,30 @@ func (p *parser) policy() {
 		return
 	}
 	if _, ok := p.expect(closeBrace, "a statement or the policy's closing `}`"); ok && p.tok.kind != endOfText {
-		p.unexpected("nothing after the policy").Hint = "a file holds one policy"
+		d := p.errorf(p.span(p.tok), codeSyntax, "expected nothing after the policy, found `%s`", shorten(p.tok.text))
+		if d.Hint = "a file holds one policy"; p.tok.kind == closeBrace {
+			d.Hint = "one `}` less"
+		}
 	}
+}
+
+// header reads `policy NAME {`. After a name that is none it goes on behind the `{`.
+func (p *parser) header() bool {
+	if !p.accept("policy") {
+		p.unexpected("`policy NAME {`")
+		return false
+	}
+	name, ok := p.id("the policy's name")
+	if !ok {
+		if p.ahead.kind != openBrace {
+			return false
+		}
+		p.advance()
+	} else {
+		p.file.Policy = &name
+	}
+	_, ok = p.expect(openBrace, "`{`")
+	return ok
 }
 
 // statements names what may stand in a policy.
@@ -240,6 +259,12 @@ func (p *parser) unknownStatement() bool {
 		d.Hint = "comments begin with `#`"
 	case p.keywordHint() != "":
 		d.Hint = p.keywordHint()
+	case meantKey(p.tok.text) == "if":
+		d.Hint = "write `if`"
+	case p.at("on_unknown"):
+		d.Hint = "write `on unknown`"
+	case p.at("hard"):
+		d.Hint = "only `allow` can be hard"
 	case p.ahead.kind >= equal:
 		d.Hint = "join conditions with `and` or `or`"
 	default:
@@ -312,7 +337,7 @@ func (p *parser) set() bool {
 		return true
 	}
 	if p.tok.kind != openBrace {
-		p.unexpected("`{ VALUE, ... }` or `file \"PATH\"`")
+		p.unexpected("`{ VALUE, ... }` or `file \"PATH\"`").Hint = p.bracesHint()
 		return false
 	}
 	s.Values, ok = p.block(s.Dynamic)
@@ -482,6 +507,10 @@ func (p *parser) wordAt(t token) Word {
 func (p *parser) text(t token) Word { return Word{Span: p.span(t), Text: t.text} }
 
 func (p *parser) id(what string) (Word, bool) {
+	if p.tok.kind == reference {
+		p.errorf(p.span(p.tok), codeSyntax, "a name has no `$` where it is defined").Hint = "write `" + shorten(p.tok.text) + "`"
+		p.tok.kind = word
+	}
 	t, ok := p.expect(word, what)
 	w := p.wordAt(t)
 	if ok {

@@ -34,7 +34,7 @@ func (d *document) syntaxError(err error) {
 		d.errorf(at, codeLimit, "the value nests deeper than %d", maxDepth)
 		return
 	}
-	d.errorf(at, codeYAMLSyntax, "not YAML: %s", problem).Hint = d.syntaxHint(problem, text)
+	d.errorf(at, codeYAMLSyntax, "not YAML: %s", problem).Hint = d.syntaxHint(problem, text, d.source.Line(line-1))
 }
 
 // problemOf gives yaml.v3's message without its line.
@@ -98,17 +98,36 @@ func (d *document) failure(problem string) func(line int) bool {
 	}
 }
 
-// syntaxHint says what to write instead, where that can be told from the line.
-func (d *document) syntaxHint(problem, line string) string {
+const sameColumn = "the keys of one block, and the `-` of one list, begin in the same column"
+
+// deeper reports whether a line is indented more than the one before it, which ends in
+// a value. The `-` of a list counts as a blank.
+func deeper(line, before string) bool {
+	column := func(s string) int { return len(s) - len(strings.TrimLeft(s, " -")) }
+	before = strings.TrimRight(before, " ")
+	return column(line) > column(before) && !strings.HasSuffix(before, ":")
+}
+
+// syntaxHint says what to write instead, where that can be told from the line and the
+// one before it.
+func (d *document) syntaxHint(problem, line, before string) string {
 	if v6 := unquotedV6(line); v6 != "" {
 		return "write `'" + v6 + "'`"
 	}
+	indentation := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
 	switch {
-	case strings.Contains(problem, "tab character"):
+	case strings.Contains(problem, "tab character"), strings.Contains(indentation, "\t"):
 		return "indent with spaces"
+	case invisibleHint(line) != "":
+		return invisibleHint(line)
+	case strings.Contains(problem, "expected '-' indicator"):
+		return sameColumn
 	case strings.Contains(problem, "cannot start any token"):
 		return "put a value that begins with `@`, `%` or a backquote in quotes"
 	case strings.Contains(problem, "mapping values are not allowed"):
+		if deeper(line, before) {
+			return sameColumn
+		}
 		return "put a value that contains `: ` or ends in `:` in quotes"
 	case strings.Contains(problem, "end of stream"), strings.Contains(problem, "document indicator"):
 		return "a quote is not closed"

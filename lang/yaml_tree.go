@@ -10,7 +10,8 @@ import (
 // treeReader makes the tree of a YAML document.
 type treeReader struct {
 	*document
-	file *File
+	file  *File
+	meant map[*yaml.Node][]string // keys that a mapping has under another name
 }
 
 // parseYAML reads a whole YAML policy and reports whether there was anything to
@@ -20,8 +21,12 @@ func parseYAML(file *File, top level, errs *report) bool {
 	if d == nil {
 		return false
 	}
-	t := treeReader{document: d, file: file}
+	t := treeReader{document: d, file: file, meant: map[*yaml.Node][]string{}}
 	var lists []yamlSection
+	if root.Kind != yaml.MappingNode {
+		t.wrongKind(root, top.name+" with the keys "+andList(top.names()))
+		return false
+	}
 	for _, e := range t.mapping(root, top) {
 		t.section(e)
 		if e.value.Kind != yaml.ScalarNode {
@@ -273,6 +278,9 @@ func (t *treeReader) mapping(n *yaml.Node, l level) []entry {
 			return false
 		}
 		t.unknownKey(e, l)
+		if better := meantKey(e.key); l.has(better) {
+			t.meant[n] = append(t.meant[n], better)
+		}
 		return true
 	})
 }
@@ -327,10 +335,32 @@ func (t *treeReader) literal(n *yaml.Node) (Word, bool) {
 	}
 	w.Text, w.Ref = strings.CutPrefix(w.Text, "$")
 	if !isWord(w.Text) {
-		t.errorf(w.Span, codeSyntax, "`%s` is not a value", shorten(n.Value)).Hint = "a value is letters, digits and `_ . : / - [ ]`"
+		d := t.errorf(w.Span, codeSyntax, "`%s` is not a value", shorten(n.Value))
+		d.Hint = valueHint(w.Text)
 		return w, false
 	}
 	return w, true
+}
+
+// valueHint says what to write instead of a text that is no value.
+func valueHint(text string) string {
+	fields := strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == ',' || c == '\t' || c == '\n' })
+	whole := !slices.ContainsFunc(fields, func(f string) bool { return !isWord(f) })
+	switch {
+	case plainHint(text) != "":
+		return plainHint(text)
+	case len(fields) == 1 && whole:
+		return "write `" + shorten(fields[0]) + "`"
+	case len(fields) > 1 && whole:
+		return "write a list: `[" + shorten(strings.Join(fields, ", ")) + "]`"
+	case text == "*":
+		return "leave the field out: without it every value matches"
+	case strings.HasPrefix(text, "!"):
+		return "what may not be goes under `unless`"
+	case strings.HasPrefix(text, "<"), strings.HasPrefix(text, ">"):
+		return "write a range, or `if: \"FIELD " + shorten(text) + "\"`"
+	}
+	return "a value is letters, digits and `_ . : / - [ ]`"
 }
 
 // name gives the key of a set or an interface.
@@ -366,7 +396,7 @@ func (t *treeReader) flag(e entry) bool {
 // require reports the keys that a mapping lacks.
 func (t *treeReader) require(n *yaml.Node, list []entry, what string, keys ...string) {
 	for _, key := range keys {
-		if len(list) > 0 && !slices.ContainsFunc(list, func(e entry) bool { return e.key == key }) {
+		if len(list) > 0 && !slices.ContainsFunc(list, func(e entry) bool { return e.key == key }) && !slices.Contains(t.meant[n], key) {
 			t.missing(n, list[0].at, what+" needs `"+key+"`")
 		}
 	}

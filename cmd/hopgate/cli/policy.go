@@ -15,7 +15,7 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// bindings is the value of --bind: LUIDs of named interfaces.
+// bindings is the value of --bind: LUIDs of named interfaces, `NAME=LUID,...`.
 type bindings map[string]uint64
 
 func (b bindings) Type() string { return "NAME=LUID" }
@@ -29,18 +29,20 @@ func (b bindings) String() string {
 }
 
 func (b bindings) Set(text string) error {
-	name, luid, ok := strings.Cut(text, "=")
-	if !ok || name == "" {
-		return errors.New("want NAME=LUID, such as vpn=0x0035008000000000")
+	for pair := range strings.SplitSeq(text, ",") {
+		name, luid, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			return errors.New("want NAME=LUID, such as vpn=0x0035008000000000")
+		}
+		if _, twice := b[name]; twice {
+			return fmt.Errorf("`%s` is bound already", name)
+		}
+		n, err := compiler.ParseLUID(luid)
+		if err != nil {
+			return err
+		}
+		b[name] = n
 	}
-	if _, twice := b[name]; twice {
-		return fmt.Errorf("`%s` is bound already", name)
-	}
-	n, err := compiler.ParseLUID(luid)
-	if err != nil {
-		return err
-	}
-	b[name] = n
 	return nil
 }
 

@@ -37,8 +37,19 @@ func Generate(d *compiler.Diagram, opts *Options) (*Program, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	if opts.Target == Linux {
+	switch opts.Target {
+	case Windows:
+	case Linux:
 		return generateLinux(d, opts)
+	default:
+		return nil, fmt.Errorf("there is no %s", opts.Target)
+	}
+	for _, g := range []*compiler.Graph{&d.IPv4, &d.IPv6} {
+		for i := range g.Nodes {
+			if named := g.Nodes[i].Var.Interface; named != nil {
+				return nil, fmt.Errorf("interface `%s` is not bound to a LUID, which form code for target windows needs [unbound-interface]", named.Name)
+			}
+		}
 	}
 	p := &Program{Target: opts.Target, Policy: d.Policy.Name, Rules: rules(d.Policy), Sets: sets(d.Policy)}
 	var err error

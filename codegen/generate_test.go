@@ -13,6 +13,23 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
+// Form code for Windows has LUIDs in it: an interface that the diagram leaves open cannot
+// be looked up. A register that nobody had written was compared before.
+func TestGenerateUnbound(t *testing.T) {
+	b := compiler.New("vpn").Default(lang.Deny).Interface("vpn", "alias", "wg0")
+	b.Rule("vpn").Allow(compiler.NextHop.Is("$vpn"))
+	policy, err := b.Policy()
+	require.NoError(t, err)
+	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{FreeInterfaces: true})
+	require.NoError(t, err)
+	_, err = Generate(diagram, nil)
+	require.EqualError(t, err, "interface `vpn` is not bound to a LUID, which form code for target windows needs [unbound-interface]")
+	_, err = Generate(diagram, &Options{Target: Linux})
+	require.NoError(t, err)
+	_, err = Generate(diagram, &Options{Target: 9})
+	require.EqualError(t, err, "there is no target-9")
+}
+
 // What is generated for small policies, one thing at a time, as a reader sees it.
 // A change of these files is a change of every user's programs.
 func TestListingsOfPolicies(t *testing.T) {

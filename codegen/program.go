@@ -3,6 +3,8 @@
 package codegen
 
 import (
+	"fmt"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 
@@ -17,7 +19,12 @@ const (
 	Linux
 )
 
-func (t Target) String() string { return [...]string{"windows", "linux"}[t] }
+func (t Target) String() string {
+	if t > Linux {
+		return fmt.Sprintf("target-%d", uint8(t))
+	}
+	return [...]string{"windows", "linux"}[t]
+}
 
 // Room is the target's compiler.CompileOptions.Room.
 func (t Target) Room() int { return [...]int{compiler.SmallRoom, -1}[t] }

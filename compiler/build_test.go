@@ -127,3 +127,12 @@ func TestRuleWithoutVerdict(t *testing.T) {
 	_, err := b.Policy()
 	require.EqualError(t, err, "-: rule `r` has no verdict [missing-key]")
 }
+
+// What no text can say is an error of the built policy, too, and no panic.
+func TestBuildGarbage(t *testing.T) {
+	b := compiler.New("x").Default(lang.Verdict(9)).Interface("v", "alias", "two\nlines")
+	b.Rule("a").Deny(compiler.Field(99).Is("1"))
+	_, err := b.Policy()
+	require.EqualError(t, err, "-: interface `v`: the interface's alias has a control character [bad-interface]\n"+
+		"-: the default is no verdict [missing-default]\n-: rule `a`: `field-99` is not a field [unknown-field]")
+}

@@ -145,8 +145,8 @@ func (c *checker) header(file *lang.File) {
 		if file.Syntax == lang.YAML {
 			d.Hint = strings.ReplaceAll(d.Hint, "`default ", "`default: ")
 		}
-	} else {
-		p.Default = file.Default.Verdict
+	} else if p.Default = file.Default.Verdict; p.Default > lang.AllowHard {
+		c.errorf(at, codeMissingDefault, "the default is no verdict")
 	}
 	if text(file.Hook) == Accept.String() {
 		p.Hook = Accept

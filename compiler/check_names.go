@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/hopgate/hopgate/lang"
 )
@@ -111,6 +112,9 @@ func (c *checker) declareInterface(i *lang.Interface) {
 		}
 		if strings.TrimSpace(n.Value) == "" {
 			c.errorf(i.Value.Span, codeBadInterface, "the interface's %s is empty", n.Kind)
+		}
+		if strings.ContainsFunc(n.Value, unicode.IsControl) {
+			c.errorf(i.Value.Span, codeBadInterface, "the interface's %s has a control character", n.Kind)
 		}
 	default:
 		c.errorf(i.Kind.Span, codeBadInterface, "an interface has an alias, luid, guid or name, not `%s`", n.Kind)

@@ -33,7 +33,12 @@ var fieldNames = [NumFields]string{
 	"protocol", "family", "compartment",
 }
 
-func (f Field) String() string { return fieldNames[f] }
+func (f Field) String() string {
+	if int(f) >= len(fieldNames) {
+		return fmt.Sprintf("field-%d", uint8(f))
+	}
+	return fieldNames[f]
+}
 
 // Value is a field's value as a number of up to 128 bits. An address is its
 // IPv6 form, IPv4 as the IPv4-mapped ::ffff:a.b.c.d, so that one number line

@@ -5,6 +5,8 @@
 package compiler
 
 import (
+	"fmt"
+
 	"github.com/hopgate/hopgate/lang"
 )
 
@@ -16,7 +18,12 @@ const (
 	Accept              // an inbound connection; remote is the peer
 )
 
-func (h Hook) String() string { return [...]string{"connect", "accept"}[h] }
+func (h Hook) String() string {
+	if h > Accept {
+		return fmt.Sprintf("hook-%d", uint8(h))
+	}
+	return [...]string{"connect", "accept"}[h]
+}
 
 // Policy is a checked policy: typed rules in order, the first that matches
 // decides, else Default. It is immutable once returned.

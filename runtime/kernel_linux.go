@@ -55,6 +55,9 @@ var keptMaps = []string{codegen.SocketsMap, codegen.PeersMap, codegen.DevicesMap
 // say in words what the kernel refuses; a *ebpf.VerifierError among them has the
 // verifier's log.
 func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error) {
+	if opts == nil {
+		opts = &KernelOptions{}
+	}
 	k := &Kernel{opts: *opts, cache: btf.NewCache(), links: map[string]link.Link{}, kept: map[string]*ebpf.Map{}}
 	var err error
 	if k.cgroup, err = cgroupID(opts.Cgroup); err != nil {

@@ -51,6 +51,9 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 	if err := windows.NewLazyDLL("ebpfapi.dll").Load(); err != nil {
 		return nil, fmt.Errorf("%w: eBPF for Windows is not installed: %w", ErrKernel, err)
 	}
+	if opts == nil {
+		opts = &KernelOptions{}
+	}
 	k := &Kernel{opts: *opts}
 	unlock, err := lockPins(opts.Pin)
 	if err != nil {

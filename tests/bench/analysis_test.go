@@ -19,7 +19,9 @@ func overlapping(b *testing.B) *compiler.Policy {
 	rng := rand.New(rand.NewPCG(3, 3))
 	var text strings.Builder
 	text.WriteString("policy overlapping {\n default allow\n")
-	address := func(n uint32) netip.Addr { return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}) }
+	address := func(n uint32) netip.Addr {
+		return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+	}
 	for i := range 40 {
 		fmt.Fprintf(&text, " set s%d = {", i)
 		for range 30 {

@@ -23,7 +23,7 @@ import (
 // BenchmarkForms measures a decision in form code and in form table in the Linux
 // kernel, over what an empty program takes there, and loading and switching.
 func BenchmarkForms(b *testing.B) {
-	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000", "fw-like_100000"} {
 		policy := classBench(b, name)
 		diagram, err := compiler.Compile(policy, nil)
 		require.NoError(b, err)
@@ -154,7 +154,7 @@ func BenchmarkSwitch(b *testing.B) {
 		defer made[name].Close()
 	}
 	maps := hook.KernelTables(made[codegen.TableMap], made[codegen.SetsMap], codegen.Linux)
-	for _, name := range []string{"one_rule", "acl1_1000", "fw1_10000"} {
+	for _, name := range []string{"one_rule", "acl1_1000", "fw1_10000", "fw-like_100000"} {
 		table, err := codegen.GenerateTable(tableDiagram(b, classBench(b, name), false), &codegen.Options{Target: codegen.Linux}, codegen.Build{})
 		require.NoError(b, err)
 		packed := table.Pack()

@@ -8,6 +8,7 @@ import (
 	"embed"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/hopgate/hopgate/compiler"
@@ -19,7 +20,17 @@ var sets embed.FS
 
 // Set reads a rule set of testdata: acl1_1000, fw1_1000, ipc1_1000, acl1_10000 or
 // fw1_10000. Ten times acl1_10000 is acl1_100000; one_rule is the least that is a set.
+// A name such as fw-like_100000 is the first policy of so many rules of a family.
 func Set(name string) (*compiler.Policy, error) {
+	for _, f := range Families() {
+		if n, ok := strings.CutPrefix(name, f.Name+"-like_"); ok {
+			size, err := strconv.Atoi(n)
+			if err != nil {
+				return nil, err
+			}
+			return f.Policy(0, size)
+		}
+	}
 	if name == "one_rule" {
 		return Policy(name, []string{"@0.0.0.0/0\t0.0.0.0/0\t0 : 65535\t1 : 1\t0x00/0x00"})
 	}

@@ -22,7 +22,7 @@ type CompileOptions struct {
 	// with more become lookups in tables. 0 is DefaultTableRanges, less is no limit.
 	TableRanges int
 	// Room is how many comparisons the target has room for. Trees that are fewer and
-	// larger, for shorter paths, keep to it. 0 is SmallRoom, less is no limit. With more
+	// larger, for shorter paths, keep to it. 0 is SmallRoom, less is KernelRoom. With more
 	// than SmallRoom only paths count, as long as there is room.
 	Room int
 }
@@ -34,6 +34,10 @@ const SmallRoom = 30_000
 // TableRoom is about a quarter of what form table has room for. Larger trees have shorter
 // paths, but take more memory, which the processor's caches have less of.
 const TableRoom = 150_000
+
+// KernelRoom is about what Linux has room for: its verifier walks a million instructions,
+// two for each comparison.
+const KernelRoom = 450_000
 
 func (o *CompileOptions) room() int {
 	if o.Room == 0 {
@@ -226,6 +230,8 @@ func (t *trees) better(than *trees, room int) bool {
 		return size < before
 	case room > SmallRoom:
 		return path < was
+	case room < 0 && max(size, before) > KernelRoom:
+		return size < before
 	}
 	// Half the path is worth four times the size.
 	return path*path*float64(size+1) < was*was*float64(before+1)

@@ -20,13 +20,16 @@ func Traffic(seed uint64, p *compiler.Policy, n int) []compiler.Request {
 	rng := rand.New(rand.NewPCG(seed, uint64(len(p.Rules))))
 	random := NewRequests(p)
 	list := make([]compiler.Request, 0, n)
-	for len(list) < n {
+	for tries := 0; len(list) < n; tries++ {
 		r := random.Random(rng)
 		r.InterfaceType, r.TunnelType, r.SubInterface, r.Compartment = Loopback, 0, 0, 0
 		r.Interface = Loopback<<48 | 1<<24
 		r.NextHop = r.Interface
 		if len(list)%2 == 0 && len(p.Rules) > 0 {
 			Matching(rng, p.Rules[rng.IntN(len(p.Rules))].Cond, &r)
+		}
+		if tries > 8*n { // of IPv6 rules only the ports and protocols are left
+			r.Remote = netip.AddrPortFrom(netip.IPv4Unspecified(), r.Remote.Port())
 		}
 		if Complete(&r) {
 			list = append(list, r)

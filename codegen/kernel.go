@@ -35,7 +35,7 @@ const (
 // kernelStructures have members of the same size on every kernel since 6.2.
 var kernelStructures = []kernelStructure{
 	{"sk_buff", []kernelMember{{name: "dev", size: pointer}, {name: "sk", size: pointer}}},
-	{"sock", []kernelMember{{name: "sk_dst_cache", size: pointer}, {name: "sk_socket", size: pointer}, {name: "sk_kern_sock", size: asm.Byte, bits: 1}, {name: "sk_type", size: asm.Half}, {name: "sk_protocol", size: asm.Half}, {name: "sk_lock.owned", size: asm.Word}}},
+	{"sock", []kernelMember{{name: "sk_dst_cache", size: pointer}, {name: "sk_socket", size: pointer}, {name: "sk_kern_sock", size: asm.Byte, bits: 1}, {name: "sk_type", size: asm.Half}, {name: "sk_protocol", size: asm.Half}, {name: "sk_lock.owned", size: asm.Word}, {name: "__sk_common.skc_state", size: asm.Byte}, {name: "sk_bpf_storage", size: pointer}}},
 	{"dst_entry", []kernelMember{{name: "dev", size: pointer}}},
 	{"net_device", []kernelMember{
 		{name: "ifindex", size: asm.Word}, {name: "type", size: asm.Half}, {name: "rtnl_link_ops", size: pointer},

@@ -180,7 +180,7 @@ func linuxMaps(p *compiler.Policy, opts *Options) []*ebpf.MapSpec {
 				{Name: "aborted", Type: word, Offset: 8 * socketAborted},
 			}},
 		},
-		{Name: cacheMap, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: cacheSize, MaxEntries: 1 << cacheBits},
+		{Name: cacheMap, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: cacheSize << cacheBits, MaxEntries: 1},
 	}
 	if !opts.NoCounters || writesEvents(p) {
 		specs = append(specs, &ebpf.MapSpec{Name: flowsMap, Type: ebpf.Array, KeySize: 4, ValueSize: flowsLine, MaxEntries: 1 << flowsBits, Flags: linuxMmapable})
@@ -323,6 +323,10 @@ func (f *function) asksNamespace() bool {
 // addGeneration adds to, is of what kinds of devices are told apart by.
 func (f *function) flowDevice() asm.Instructions {
 	const device, kind = asm.R8, asm.R9
+	index := loadMember(asm.R1, device, "net_device", "ifindex")
+	if f.packets {
+		index = asm.LoadMem(asm.R1, regContext, linuxBuffIfindex, asm.Word)
+	}
 	code := asm.Instructions{asm.Mov.Imm(kind, 0)}
 	if f.asksNetwork() {
 		code = append(readAddress(kind, device, "net_device", "rtnl_link_ops"), asm.Mul.Imm(kind, goldenRatio))
@@ -334,7 +338,7 @@ func (f *function) flowDevice() asm.Instructions {
 			asm.Add.Reg(kind, asm.R1),
 			asm.LSh.Imm(kind, 32))
 	}
-	code = append(code, loadMember(asm.R1, device, "net_device", "ifindex"), asm.Or.Reg(kind, asm.R1))
+	code = append(code, index, asm.Or.Reg(kind, asm.R1))
 	if !f.asksNamespace() {
 		return append(code, storeImm(stackFlow+flowNetwork, 0, asm.DWord))
 	}

@@ -20,7 +20,7 @@ func (f *function) egress() blockID {
 	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), f.told(asm.R7)...)
 
 	judge := f.ifOutbound(f.decide(), pass, drop)
-	known := f.lookCache(pass, f.ifKernels(denied, pass), f.ifKernels(judge, pass))
+	known := f.lookCache(pass, f.ifKernels(denied, pass), judge)
 	parse := f.parse(f.straight(f.addGeneration(known), f.packetDevice()...), f.ifKernels(drop, pass))
 	if f.devices {
 		return f.straight(f.findSocket(parse, drop), f.start()...)
@@ -36,7 +36,7 @@ func (f *function) findSocket(next, drop blockID) blockID {
 	return f.branch(asm.JEq, asm.R1, 0, drop, full, asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))
 }
 
-// socketType and socketProtocol load from the socket in r7 into r1, before
+// socketType, socketProtocol and socketState load from the socket in r7 into r1, before
 // findSocket has been there unless there is no other way.
 func (f *function) socketType() asm.Instruction {
 	if f.devices {
@@ -50,6 +50,13 @@ func (f *function) socketProtocol() asm.Instruction {
 		return asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)
 	}
 	return loadMember(asm.R1, asm.R7, "sock", "sk_protocol")
+}
+
+func (f *function) socketState() asm.Instruction {
+	if f.devices {
+		return asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word)
+	}
+	return loadMember(asm.R1, asm.R7, "sock", "__sk_common.skc_state")
 }
 
 // packetDevice puts the device that the packet leaves by into the flow.
@@ -104,7 +111,7 @@ func (f *function) parse(next, drop blockID) blockID {
 	// by IPsec: where the inner one goes cannot be told. But raw sockets send what they
 	// like; type 0 is the socket of a test run.
 	same := f.add(block{
-		code:  asm.Instructions{f.socketProtocol()},
+		code:  asm.Instructions{f.socketProtocol(), asm.StoreMem(regStack, stackProtocol, asm.R1, asm.DWord)},
 		jump:  jump{op: asm.JEq, wide: true, dst: asm.R1, reg: true, src: asm.R4},
 		taken: next, next: f.straight(f.oneOf(asm.R1, []int32{0, linuxSockRaw}, next, drop), f.socketType()),
 	})
@@ -184,14 +191,21 @@ func (f *function) longer(bytes int16, next, drop blockID) blockID {
 	})
 }
 
-// ifOutbound goes to pass for packets of connections that came from outside: of an
-// accepted socket, or a SYN-ACK, whose socket is the listener; for UDP by ifReply. r7
-// is the socket.
+// ifOutbound goes to pass for packets of the kernel's raw sockets, and of connections
+// that came from outside: of an accepted socket, or a SYN-ACK, whose socket is the
+// listener; for UDP, of which the kernel has no raw sockets, by ifReply. r7 is the socket.
 func (f *function) ifOutbound(next, pass, drop blockID) blockID {
 	direction := f.branch(asm.JEq, asm.R1, SocketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
-	accepted := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
-	state := f.branch(asm.JEq, asm.R1, linuxListen, pass, accepted, asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word))
-	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, f.findSocket(state, drop), f.ifReply(next, pass), f.socketProtocol())
+	tcp := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
+	if !f.devices {
+		// Most sockets have nothing stored, and raw ones of the kernel are closed.
+		tcp = f.findSocket(tcp, drop)
+		tcp = f.branch(asm.JEq, asm.R1, 0, next, tcp, loadMember(asm.R1, asm.R7, "sock", "sk_bpf_storage"))
+		tcp = f.branch(asm.JEq, asm.R1, linuxClose, f.ifKernels(tcp, pass), tcp)
+	}
+	tcp = f.branch(asm.JEq, asm.R1, linuxListen, pass, tcp, f.socketState())
+	other := f.branch(asm.JEq, asm.R1, linuxProtoUDP, f.ifReply(next, pass), f.ifKernels(next, pass))
+	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, tcp, other, asm.LoadMem(asm.R1, regStack, stackProtocol, asm.DWord))
 }
 
 // goldenRatio is 2^32 divided by the golden ratio: a factor that spreads bits.
@@ -214,7 +228,7 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		}
 	}
 	compare := asm.Instructions{asm.Mov.Reg(asm.R1, asm.R2), asm.And.Imm(asm.R1, cacheBusy)}
-	for at := int16(0); at < flowSize; at += 8 {
+	for at := int16(0); at < f.keySize(); at += 8 {
 		if at != flowLocalPort {
 			compare = append(append(compare, differs(at)...), asm.Or.Reg(asm.R1, asm.R3))
 		}
@@ -225,7 +239,7 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		asm.StoreMem(regStack, stackEntry, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R2, asm.R0, cacheHead, asm.DWord),
 	}, differs(flowLocalPort)...)...)
-	hash := asm.Instructions{
+	entry := asm.Instructions{
 		asm.LoadMem(asm.R1, regStack, stackFlow+flowRemote+12, asm.Word),
 		asm.Mul.Imm32(asm.R1, 31),
 		asm.LoadMem(asm.R2, regStack, stackFlow+flowLocal+12, asm.Word),
@@ -236,14 +250,24 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		asm.Xor.Reg32(asm.R1, asm.R2),
 		asm.Mul.Imm32(asm.R1, goldenRatio),
 		asm.RSh.Imm32(asm.R1, 32-cacheBits),
+		asm.LSh.Imm(asm.R1, 6), // times cacheSize
+		asm.Add.Reg(asm.R0, asm.R1),
 	}
-	return f.branch(asm.JEq, asm.R0, 0, f.broken, equal, lookup(cacheMap, hash...)...)
+	return f.branch(asm.JEq, asm.R0, 0, f.broken, f.straight(equal, entry...), lookup(cacheMap, asm.Mov.Imm(asm.R1, 0))...)
+}
+
+// keySize is how much of a flow tells it from others.
+func (f *function) keySize() int16 {
+	if f.asksNamespace() {
+		return flowSize
+	}
+	return flowNetwork
 }
 
 // fillCache notes the verdict in r7, unless somebody else is writing to the entry.
 func (f *function) fillCache(next blockID) blockID {
 	write := asm.Instructions{asm.Or.Imm(asm.R3, cachePass|cacheBusy), asm.Add.Imm(asm.R3, 1)}
-	for at := int16(0); at < flowSize; at += 8 {
+	for at := int16(0); at < f.keySize(); at += 8 {
 		write = append(write,
 			asm.LoadMem(asm.R2, regStack, stackFlow+at, asm.DWord),
 			asm.StoreMem(asm.R1, cacheFlow+at, asm.R2, asm.DWord))

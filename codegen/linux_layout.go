@@ -154,9 +154,10 @@ const (
 // to the socket and the cache's entry, and, while an inlined decision has its register, to
 // the context.
 const (
-	stackSocket = stackEvent - 8
-	stackEntry  = stackSocket - 8
-	stackOption = stackEntry - 8 // value of a socket option
-	stackPeer   = stackOption - peerSize
-	stackAside  = stackSocket
+	stackSocket   = stackEvent - 8
+	stackEntry    = stackSocket - 8
+	stackOption   = stackEntry - 8 // value of a socket option
+	stackPeer     = stackOption - peerSize
+	stackAside    = stackSocket
+	stackProtocol = stackOption // of the packet's socket
 )

@@ -204,8 +204,8 @@ func (f *function) ifOutbound(next, pass, drop blockID) blockID {
 		tcp = f.branch(asm.JEq, asm.R1, linuxClose, f.ifKernels(tcp, pass), tcp)
 	}
 	tcp = f.branch(asm.JEq, asm.R1, linuxListen, pass, tcp, f.socketState())
-	other := f.branch(asm.JEq, asm.R1, linuxProtoUDP, f.ifReply(next, pass), f.ifKernels(next, pass))
-	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, tcp, other, asm.LoadMem(asm.R1, regStack, stackProtocol, asm.DWord))
+	other := f.branch(asm.JNE, asm.R1, linuxProtoUDP, f.ifKernels(next, pass), f.ifReply(next, pass))
+	return f.branch(asm.JNE, asm.R1, linuxProtoTCP, other, tcp, asm.LoadMem(asm.R1, regStack, stackProtocol, asm.DWord))
 }
 
 // goldenRatio is 2^32 divided by the golden ratio: a factor that spreads bits.
@@ -249,8 +249,11 @@ func (f *function) lookCache(pass, denied, miss blockID) blockID {
 		asm.LoadMem(asm.R2, regStack, stackFlow+flowLocalPort, asm.Word),
 		asm.Xor.Reg32(asm.R1, asm.R2),
 		asm.Mul.Imm32(asm.R1, goldenRatio),
-		asm.RSh.Imm32(asm.R1, 32-cacheBits),
-		asm.LSh.Imm(asm.R1, 6), // times cacheSize
+		asm.RSh.Imm32(asm.R1, 32-cacheBits-6),
+		// From half a word of the stack, or the verifier asks what the index is made of.
+		asm.StoreMem(regStack, stackKey+4, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, regStack, stackKey+4, asm.Word),
+		asm.And.Imm(asm.R1, (1<<cacheBits-1)*cacheSize),
 		asm.Add.Reg(asm.R0, asm.R1),
 	}
 	return f.branch(asm.JEq, asm.R0, 0, f.broken, f.straight(equal, entry...), lookup(cacheMap, asm.Mov.Imm(asm.R1, 0))...)

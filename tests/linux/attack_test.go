@@ -337,7 +337,7 @@ func allowAll(t *testing.T, path string) (detach func()) {
 }
 
 // outside gives a TCP socket that is not judged.
-func outside(t *testing.T) int {
+func outside(t testing.TB) int {
 	require.NoError(t, enter(cgroupRoot()))
 	defer func() { require.NoError(t, enter(cgroup)) }()
 	return socketOf(t, unix.AF_INET, unix.SOCK_STREAM, 0)

@@ -66,6 +66,26 @@ var loads = []load{
 			_ = unix.Sendto(fd, []byte("x"), 0, destination(i&0x7ff))
 		}
 	}},
+	{"egress", "egress uncached TCP", func(b *testing.B, n int) {
+		listener := outside(b)
+		require.NoError(b, unix.Listen(listener, 1))
+		address, err := unix.Getsockname(listener)
+		require.NoError(b, err)
+		var clients [0x200]int
+		for i := range clients {
+			clients[i], err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			require.NoError(b, err)
+			defer unix.Close(clients[i])
+			require.NoError(b, unix.SetsockoptInt(clients[i], unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+			require.NoError(b, unix.Connect(clients[i], address))
+			accepted, _, err := unix.Accept(listener)
+			require.NoError(b, err)
+			defer unix.Close(accepted)
+		}
+		for i := range n {
+			_ = sendOn(clients[i%len(clients)])
+		}
+	}},
 }
 
 // destination is one of many in 10.0.0.0/8.

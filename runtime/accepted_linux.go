@@ -24,8 +24,9 @@ import (
 // noteAccepted notes the TCP connections that were accepted before the program was
 // attached, in every network namespace that processes of the cgroup are in, and makes the
 // program forget what it has decided of them meanwhile. The kernel does not keep who
-// opened a connection: one whose local port is also that of a listener counts as
-// accepted.
+// opened a connection, but a socket that it makes for an accepted one sends multicast by
+// the interface that the SYN came by, which nobody may set for TCP. One that has connected
+// anew has that still, so that its local port must be a listener's as well.
 func (k *Kernel) noteAccepted() error {
 	if !ReadsDevices() {
 		return errors.New("telling them takes CAP_PERFMON")
@@ -105,16 +106,18 @@ func (k *Kernel) acceptedSpec(ports *ebpf.Map) (*ebpf.ProgramSpec, error) {
 	if err != nil {
 		return nil, explainLoad(err)
 	}
-	var common *btf.Struct
-	if err := kernel.TypeByName("sock_common", &common); err != nil {
-		return nil, explainLoad(err)
-	}
 	offset := map[string]int16{}
-	for _, m := range flatten(common.Members, 0) {
-		offset[m.Name] = int16(m.Offset.Bytes())
+	for _, name := range []string{"sock_common", "inet_sock", "ipv6_pinfo"} {
+		var structure *btf.Struct
+		if err := kernel.TypeByName(name, &structure); err != nil {
+			return nil, explainLoad(err)
+		}
+		for _, m := range flatten(structure.Members, 0) {
+			offset[m.Name] = int16(m.Offset.Bytes())
+		}
 	}
 	const established = 1
-	skip := "skip"
+	skip, accepted := "skip", "accepted"
 	return &ebpf.ProgramSpec{
 		Name: "accepted", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceIter, AttachTo: "tcp", License: codegen.License,
 		Instructions: asm.Instructions{
@@ -132,7 +135,12 @@ func (k *Kernel) acceptedSpec(ports *ebpf.Map) (*ebpf.ProgramSpec, error) {
 			asm.Mov.Reg(asm.R1, asm.R6),
 			asm.FnSkcToTcpSock.Call(),
 			asm.JEq.Imm(asm.R0, 0, skip),
-			asm.LoadMapPtr(asm.R1, k.kept[codegen.SocketsMap].FD()),
+			asm.LoadMem(asm.R1, asm.R0, offset["mc_index"], asm.Word), // a tcp_sock begins with an inet_sock
+			asm.JNE.Imm(asm.R1, 0, accepted),
+			asm.LoadMem(asm.R1, asm.R0, offset["pinet6"], asm.DWord), // nothing for IPv4, which reads as 0
+			asm.LoadMem(asm.R1, asm.R1, offset["mcast_oif"], asm.Word),
+			asm.JEq.Imm(asm.R1, 0, skip),
+			asm.LoadMapPtr(asm.R1, k.kept[codegen.SocketsMap].FD()).WithSymbol(accepted),
 			asm.Mov.Reg(asm.R2, asm.R0),
 			asm.Mov.Imm(asm.R3, 0),
 			asm.Mov.Imm(asm.R4, 1), // BPF_SK_STORAGE_GET_F_CREATE

@@ -397,3 +397,42 @@ func TestInboundIsLeftAlone(t *testing.T) {
 	}
 	answers(accept())
 }
+
+// Of the connections from before the policy those that were accepted are left alone, and
+// nothing else that leaves by a listener's port.
+func TestOlderConnections(t *testing.T) {
+	for name, to := range map[string]netip.AddrPort{
+		"IPv4": netip.MustParseAddrPort("127.0.0.1:7100"), "IPv6": netip.MustParseAddrPort("[::1]:7100"),
+		"IPv4-mapped": netip.MustParseAddrPort("[::ffff:127.0.0.1]:7100"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			listen := func(at unix.Sockaddr) int {
+				fd := socket(t, to, unix.SOCK_STREAM, 0)
+				require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+				require.NoError(t, unix.Bind(fd, at))
+				require.NoError(t, unix.Listen(fd, 1))
+				return fd
+			}
+			listener := listen(sockaddr(to))
+			outward := socket(t, to, unix.SOCK_STREAM, 0)
+			require.NoError(t, unix.SetsockoptInt(outward, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
+			require.NoError(t, unix.Connect(outward, sockaddr(to)))
+			own, err := unix.Getsockname(outward)
+			require.NoError(t, err)
+			listen(own)
+			accepted, _, err := unix.Accept(listener)
+			require.NoError(t, err)
+			defer unix.Close(accepted)
+			k := attach(t, `policy none { default deny }`, runtime.KernelOptions{})
+			require.NoError(t, sendOn(accepted))
+			require.NoError(t, unix.SetsockoptTimeval(outward, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
+			n, err := unix.Read(outward, make([]byte, 8))
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			require.NoError(t, sendOn(outward))
+			require.NotZero(t, counts(t, k)["default"])
+			// Nothing is sent again after the end of the test.
+			require.NoError(t, unix.SetsockoptLinger(outward, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+		})
+	}
+}

@@ -67,21 +67,23 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 		if err := makePinDirectory(opts.Pin); err != nil {
 			return nil, err
 		}
-		if err := k.openPins(); err != nil {
-			k.release()
-			return nil, err
-		}
 	}
 	k.state.Seed = rand.Uint64()
 	if k.state.Network, err = NetworkCookie(); err != nil {
-		k.release()
 		return nil, err
 	}
 	if opts.NoConnectStage {
 		k.state.Flags |= codegen.StateNoConnectStage
 	}
-	first := k.kept[codegen.SocketsMap] == nil
-	if err := k.replace(program, opts.Table); err != nil {
+	var first bool
+	err = k.locked(func() error {
+		if err := k.openPins(); err != nil {
+			return err
+		}
+		first = k.kept[codegen.SocketsMap] == nil
+		return k.replace(program, opts.Table)
+	})
+	if err != nil {
 		_ = k.Close()
 		return nil, err
 	}
@@ -100,19 +102,24 @@ func AttachKernel(program *codegen.Program, opts *KernelOptions) (*Kernel, error
 func (k *Kernel) Update(program *codegen.Program) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.replace(program, nil)
+	return k.locked(func() error { return k.replace(program, nil) })
 }
 
-// replace is Update for any program; a table is the policy of an engine.
-func (k *Kernel) replace(program *codegen.Program, t *codegen.Table) error {
-	if k.closed {
-		return ErrClosed
-	}
+// locked does something while no other process changes what is pinned.
+func (k *Kernel) locked(do func() error) error {
 	unlock, err := lockPins(k.opts.Pin)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	return do()
+}
+
+// replace is Update for any program, and needs the lock; a table is the policy of an engine.
+func (k *Kernel) replace(program *codegen.Program, t *codegen.Table) error {
+	if k.closed {
+		return ErrClosed
+	}
 	k.noticeTable()
 	next, state, err := k.prepare(program, t)
 	if err != nil {
@@ -212,14 +219,23 @@ func (l *loaded) setState(s *codegen.State) error {
 // attach puts a program in the place of the present one, or takes back what it has
 // done of that.
 func (k *Kernel) attach(next *loaded) error {
+	before := k.attached()
+	defer func() {
+		for p := range maps.Values(before) {
+			_ = p.Close()
+		}
+	}()
 	for i, stage := range stageOrder {
-		err := k.attachStage(stage, next)
+		err := k.attachStage(stage, next.Programs[stage])
 		if err == nil {
 			continue
 		}
 		for _, done := range stageOrder[:i] {
-			if k.now != nil {
-				_ = k.attachStage(done, k.now)
+			program, replaced := before[done]
+			if replaced && program == nil {
+				err = fmt.Errorf("%w; %s is of the new policy now, as what it was may not be opened (CAP_SYS_ADMIN)", err, done)
+			} else if failed := k.attachStage(done, program); failed != nil {
+				err = fmt.Errorf("%w; %s is of the new policy now: %w", err, done, failed)
 			}
 		}
 		return err
@@ -227,8 +243,20 @@ func (k *Kernel) attach(next *loaded) error {
 	return nil
 }
 
-func (k *Kernel) attachStage(stage string, l *loaded) error {
-	program := l.Programs[stage]
+// attached gives the programs that are attached, also those that another process has
+// pinned. One that may not be opened is nil.
+func (k *Kernel) attached() map[string]*ebpf.Program {
+	programs := map[string]*ebpf.Program{}
+	for stage, l := range k.links {
+		programs[stage] = nil
+		if info, err := l.Info(); err == nil {
+			programs[stage], _ = ebpf.NewProgramFromID(info.Program)
+		}
+	}
+	return programs
+}
+
+func (k *Kernel) attachStage(stage string, program *ebpf.Program) error {
 	if program == nil {
 		return k.detachStage(stage)
 	}
@@ -278,14 +306,11 @@ func (k *Kernel) Refresh() error {
 	if k.closed {
 		return ErrClosed
 	}
-	unlock, err := lockPins(k.opts.Pin)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	k.takeGeneration()
-	k.state.Generation++
-	return k.now.setState(&k.state)
+	return k.locked(func() error {
+		k.takeGeneration()
+		k.state.Generation++
+		return k.now.setState(&k.state)
+	})
 }
 
 // refreshInterfaces looks the named interfaces up again, and the devices if programs
@@ -315,10 +340,12 @@ func (k *Kernel) refreshInterfaces() error {
 		return err
 	}
 	unlock, locked := lockPins(k.opts.Pin)
-	if locked != nil {
+	switch {
+	case locked == nil:
+		defer unlock()
+	case !errors.Is(locked, fs.ErrNotExist): // else it has been unpinned, and nobody else can change it
 		return errors.Join(err, locked)
 	}
-	defer unlock()
 	// The new interfaces first: a decision by the old ones must not be remembered
 	// under the new generation.
 	k.takeGeneration()

@@ -15,6 +15,9 @@ import (
 
 // openPins takes over what is pinned.
 func (k *Kernel) openPins() error {
+	if k.opts.Pin == "" {
+		return nil
+	}
 	for _, stage := range stageOrder {
 		l, err := link.LoadPinnedLink(k.pinPath(stage), nil)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -15,7 +15,7 @@ func (k *Kernel) becomeEngine(t *codegen.Table) error {
 	if err != nil {
 		return err
 	}
-	return k.replace(engine, t)
+	return k.locked(func() error { return k.replace(engine, t) })
 }
 
 // putTable loads a table into an engine, with the sets that the policies before have had.

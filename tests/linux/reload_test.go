@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -220,6 +222,40 @@ func TestInterruptedPin(t *testing.T) {
 	require.NoError(t, k.Close())
 	require.NoError(t, runtime.Unpin(dir))
 	require.NoDirExists(t, dir)
+}
+
+// A start that cannot attach everything leaves in force what was pinned, whole.
+func TestTakeoverFails(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "taken")
+	denied := func(port int) bool {
+		fd := socketOf(t, unix.AF_INET, unix.SOCK_DGRAM, 0)
+		err := unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+		return errors.Is(err, unix.EPERM)
+	}
+	require.NoError(t, attach(t, pinnedPolicy, runtime.KernelOptions{Pin: dir}).Close())
+	// In the place of a stage that is no longer there somebody wants to be alone.
+	require.NoError(t, os.Remove(filepath.Join(dir, "connect4")))
+	alone, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, License: codegen.License,
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 1), asm.Return()},
+	})
+	require.NoError(t, err)
+	defer alone.Close()
+	directory, err := os.Open(cgroup)
+	require.NoError(t, err)
+	defer directory.Close()
+	there := link.RawAttachProgramOptions{Target: int(directory.Fd()), Program: alone, Attach: ebpf.AttachCGroupInet4Connect}
+	// The kernel lets go of links in its own time.
+	require.Eventually(t, func() bool { return link.RawAttachProgram(there) == nil }, 5*time.Second, time.Millisecond)
+	defer func() {
+		require.NoError(t, link.RawDetachProgram(link.RawDetachProgramOptions{Target: there.Target, Program: alone, Attach: there.Attach}))
+	}()
+	other := "policy other { default allow\n rule two: deny if remote_port == 7002 and interface_type == loopback }"
+	_, err = runtime.AttachKernel(compile(t, check(t, other, nil), codegen.Options{}), &runtime.KernelOptions{Cgroup: cgroup, Pin: dir})
+	require.ErrorContains(t, err, "exclusively at connect4")
+	require.True(t, denied(7001))
+	require.False(t, denied(7002))
+	require.NoError(t, runtime.Unpin(dir))
 }
 
 // childT fails a child process.

@@ -46,10 +46,12 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 		return err
 	}
 	defer remove()
-	e := &enforcement{reports: c.startReports(o), files: files, table: o.form.value == "table", signals: make(chan os.Signal, 4)}
+	e := &enforcement{reports: c.startReports(o), files: files, table: o.form.value == "table", hangups: make(chan os.Signal, 1), ends: make(chan os.Signal, 4)}
 	defer e.close()
-	signal.Notify(e.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM)
-	defer signal.Stop(e.signals)
+	signal.Notify(e.hangups, unix.SIGHUP)
+	defer signal.Stop(e.hangups)
+	signal.Notify(e.ends, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(e.ends)
 	// Somebody who reads the output and goes away must not end the policy.
 	gone := make(chan os.Signal, 1)
 	signal.Notify(gone, unix.SIGPIPE)
@@ -71,7 +73,8 @@ type enforcement struct {
 	hook    *runtime.Kernel
 	table   bool // the policy is a table
 	files   watched
-	signals chan os.Signal
+	hangups chan os.Signal
+	ends    chan os.Signal // beside hangups, which fill a channel while the policy is loaded
 }
 
 func (e *enforcement) options(cgroup string) *runtime.KernelOptions {
@@ -95,13 +98,13 @@ func (e *enforcement) run(cgroup string) error {
 		select {
 		case err := <-e.problems:
 			fmt.Fprintf(e.err, "hopgate: %v\n", err)
-		case s := <-e.signals:
-			switch {
-			case s == unix.SIGHUP:
-				reload = true
-			case command == nil:
+		case <-e.hangups:
+			reload = true
+		case s := <-e.ends:
+			if command == nil {
 				return nil
-			case s == unix.SIGTERM: // a terminal sends SIGINT to the command as well
+			}
+			if s == unix.SIGTERM { // a terminal sends SIGINT to the command as well
 				_ = command.Signal(s)
 			}
 		case <-poll.C:
@@ -212,8 +215,12 @@ func (o *kernelOptions) makeCgroup() (path string, remove func(), err error) {
 	if len(o.command) == 0 {
 		return "", nil, misuse{fmt.Errorf("which processes? --cgroup PATH, or a command after `--`; --cgroup %s is the whole host", root)}
 	}
-	path = filepath.Join(root, fmt.Sprintf("hopgate-%d", os.Getpid()))
-	if err := os.Mkdir(path, 0o755); err != nil {
+	// Process ids come again, as in containers, and a killed hopgate leaves its cgroup.
+	path, err = os.MkdirTemp(root, "hopgate-")
+	if err == nil {
+		err = os.Chmod(path, 0o755)
+	}
+	if err != nil {
 		return "", nil, err
 	}
 	return path, func() { removeCgroup(path) }, nil

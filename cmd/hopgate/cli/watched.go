@@ -5,17 +5,16 @@ package cli
 import (
 	"io"
 	"os"
-	"time"
 )
 
-// watched are the files a policy is read from, with when they were changed.
-type watched map[string]time.Time
+// watched are the files a policy is read from, as they were.
+type watched map[string]os.FileInfo
 
 // watch notes which files the policy is read from, from now on.
 func watch(o *kernelOptions) watched {
-	w := watched{o.path: changedAt(o.path)}
+	w := watched{o.path: fileNow(o.path)}
 	o.check.Open = func(path string) ([]byte, error) {
-		w[path] = changedAt(path)
+		w[path] = fileNow(path)
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, err
@@ -27,19 +26,20 @@ func watch(o *kernelOptions) watched {
 }
 
 func (w watched) changed() bool {
-	for path, at := range w {
-		if now := changedAt(path); !now.IsZero() && now != at {
+	for path, before := range w {
+		now := fileNow(path)
+		if now != nil && (before == nil || !os.SameFile(before, now) || before.Size() != now.Size() || !before.ModTime().Equal(now.ModTime())) {
 			return true
 		}
 	}
 	return false
 }
 
-// changedAt is zero for a file that is not there, as while an editor replaces it.
-func changedAt(path string) time.Time {
+// fileNow is nil for a file that is not there, as while an editor replaces it.
+func fileNow(path string) os.FileInfo {
 	info, err := os.Stat(path)
 	if err != nil {
-		return time.Time{}
+		return nil
 	}
-	return info.ModTime()
+	return info
 }

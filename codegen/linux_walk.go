@@ -57,15 +57,16 @@ func (w KernelWalk) fits(policy, stage string) error {
 	switch {
 	case w.Steps > MaxKernelSteps:
 		return fmt.Errorf("policy `%s` is %w for target linux: on all paths of %s together the kernel's verifier would walk more than %d instructions, its limit [too-large]: %s",
-			policy, ErrTooLarge, stage, MaxKernelSteps, helpsKernel)
+			policy, ErrTooLarge, stage, MaxKernelSteps, HelpsKernel)
 	case w.Waiting > MaxKernelWaiting:
 		return fmt.Errorf("policy `%s` is %w for target linux: on a path of %s the kernel's verifier would leave %d branches to come back to, its limit is %d [too-large]: %s",
-			policy, ErrTooLarge, stage, w.Waiting, MaxKernelWaiting, helpsKernel)
+			policy, ErrTooLarge, stage, w.Waiting, MaxKernelWaiting, HelpsKernel)
 	}
 	return nil
 }
 
-const helpsKernel = "use rules that overlap less, and larger prefixes and ranges"
+// HelpsKernel says what makes a policy fit the kernel's verifier.
+const HelpsKernel = "use --form table, --no-counters, fewer tests of dynamic sets, or rules that overlap less"
 
 // ErrTooLarge says that a target, or form table, cannot take a policy.
 var ErrTooLarge = errors.New("too large")

@@ -37,5 +37,5 @@ func TestKernelWalkIsTooLong(t *testing.T) {
 	}
 	err := walkOf(append(long, asm.Return()), walkTo).fits("p", "egress")
 	require.ErrorIs(t, err, ErrTooLarge)
-	require.EqualError(t, err, "policy `p` is too large for target linux: on all paths of egress together the kernel's verifier would walk more than 1000000 instructions, its limit [too-large]: use rules that overlap less, and larger prefixes and ranges")
+	require.EqualError(t, err, "policy `p` is too large for target linux: on all paths of egress together the kernel's verifier would walk more than 1000000 instructions, its limit [too-large]: use --form table, --no-counters, fewer tests of dynamic sets, or rules that overlap less")
 }

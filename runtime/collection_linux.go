@@ -55,8 +55,8 @@ func loadOne(name string, spec *ebpf.CollectionSpec, opts ebpf.CollectionOptions
 	case err == nil:
 		return one, nil
 	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.EFAULT): // a million steps; 8192 branches at once
-		return nil, fmt.Errorf("the policy is %w for its verifier: %s has %d instructions, and on all their paths together it takes a million steps at most [too-large]: "+
-			"use rules that overlap less, and larger prefixes and ranges", codegen.ErrTooLarge, name, len(spec.Programs[name].Instructions))
+		return nil, fmt.Errorf("the policy is %w for its verifier: %s has %d instructions, and on all their paths together it takes a million steps at most [too-large]: %s",
+			codegen.ErrTooLarge, name, len(spec.Programs[name].Instructions), codegen.HelpsKernel)
 	}
 	opts.Programs.LogDisabled = false
 	return ebpf.NewCollectionWithOptions(spec, opts)

@@ -143,5 +143,5 @@ func TestTooLarge(t *testing.T) {
 	_, err = codegen.Generate(diagram, &codegen.Options{Target: codegen.Linux})
 	require.ErrorIs(t, err, codegen.ErrTooLarge)
 	require.ErrorContains(t, err, "is too large for target linux: on a path of sockops the kernel's verifier would leave")
-	require.ErrorContains(t, err, "branches to come back to, its limit is 8192 [too-large]: use rules that overlap less, and larger prefixes and ranges")
+	require.ErrorContains(t, err, "branches to come back to, its limit is 8192 [too-large]: use --form table, --no-counters, fewer tests of dynamic sets, or rules that overlap less")
 }

@@ -303,8 +303,9 @@ func (b *body) comparison(p point) blockID {
 	return b.add(out)
 }
 
-func loadMap(dst asm.Register, name string) asm.Instruction {
-	return asm.LoadMapPtr(dst, 0).WithReference(name)
+// loadMap puts a map into r1, where helpers take it.
+func loadMap(name string) asm.Instruction {
+	return asm.LoadMapPtr(asm.R1, 0).WithReference(name)
 }
 
 // ruleSource is the place in the policy that the rule comes from.

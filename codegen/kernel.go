@@ -111,9 +111,9 @@ func loadBit(dst, src asm.Register, structure, member string) asm.Instructions {
 	}
 }
 
-// loadTypeID loads the kernel's number of a structure.
-func loadTypeID(dst asm.Register, structure string) asm.Instruction {
-	return withKernelReference(asm.Mov.Imm(dst, 0), kernelReference{structure: structure, kind: coreTypeIDTarget})
+// loadTypeID puts the kernel's number of a structure into r2, where kfuncs take it.
+func loadTypeID(structure string) asm.Instruction {
+	return withKernelReference(asm.Mov.Imm(asm.R2, 0), kernelReference{structure: structure, kind: coreTypeIDTarget})
 }
 
 // localType is an object's own idea of a structure: the members it uses, each in a

@@ -231,17 +231,17 @@ func (f *function) oneOf(dst asm.Register, values []int32, taken, next blockID) 
 func lookup(name string, code ...asm.Instruction) asm.Instructions {
 	return append(code,
 		asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
-		loadMap(asm.R1, name),
+		loadMap(name),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackKey),
 		asm.FnMapLookupElem.Call())
 }
 
-// storage finds what is noted of the socket in a register: in r0, or null.
-func storage(socket asm.Register, flags int32) asm.Instructions {
+// storage finds what is noted of the socket in r7: in r0, or null.
+func storage(flags int32) asm.Instructions {
 	return asm.Instructions{
-		asm.Mov.Reg(asm.R2, socket),
-		loadMap(asm.R1, SocketsMap),
+		asm.Mov.Reg(asm.R2, asm.R7),
+		loadMap(SocketsMap),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.Mov.Imm(asm.R4, flags),
 		asm.FnSkStorageGet.Call(),
@@ -298,12 +298,12 @@ func mappedPrefix() asm.Instructions {
 	return code
 }
 
-// copyToFlow copies words from what a register points to.
-func copyToFlow(to int16, base asm.Register, from, bytes int16) asm.Instructions {
+// copyToFlow copies words of the context.
+func copyToFlow(to, from, bytes int16) asm.Instructions {
 	var code asm.Instructions
 	for i := int16(0); i < bytes; i += 4 {
 		code = append(code,
-			asm.LoadMem(asm.R1, base, from+i, asm.Word),
+			asm.LoadMem(asm.R1, regContext, from+i, asm.Word),
 			asm.StoreMem(regStack, stackFlow+to+i, asm.R1, asm.Word))
 	}
 	return code

@@ -14,7 +14,7 @@ func (f *function) connect() blockID {
 		asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
 	code := asm.Instructions{asm.LoadMem(asm.R7, regContext, linuxAddrSocket, asm.DWord)}
-	find := f.branch(asm.JEq, asm.R0, 0, clean, aborted, append(code, storage(asm.R7, 0)...)...)
+	find := f.branch(asm.JEq, asm.R0, 0, clean, aborted, append(code, storage(0)...)...)
 	// Nothing is ever left on a UDP socket, and to look for it takes a call.
 	return f.branch(asm.JEq, asm.R1, linuxProtoUDP, judge, find,
 		append(f.start(), asm.LoadMem(asm.R1, regContext, linuxAddrProtocol, asm.Word))...)
@@ -45,13 +45,13 @@ func (f *function) byAddress() blockID {
 
 	fill := asm.Instructions{asm.StoreMem(regStack, stackFlow+flowProtocol, asm.R2, asm.Word)}
 	if f.ipv6 {
-		fill = append(fill, copyToFlow(flowRemote, regContext, linuxAddrIP6, 16)...)
+		fill = append(fill, copyToFlow(flowRemote, linuxAddrIP6, 16)...)
 		fill = append(fill,
 			storeImm(stackFlow+flowLocal, 0, asm.DWord),
 			storeImm(stackFlow+flowLocal+8, 0, asm.DWord))
 	} else {
 		fill = append(fill, mappedPrefix()...)
-		fill = append(fill, copyToFlow(flowRemote+12, regContext, linuxAddrIP4, 4)...)
+		fill = append(fill, copyToFlow(flowRemote+12, linuxAddrIP4, 4)...)
 		fill = append(fill, storeImm(stackFlow+flowLocal+12, 0, asm.Word))
 	}
 	fill = append(fill,

@@ -151,7 +151,7 @@ func readWord(dst, device asm.Register, member, structure, name string) asm.Inst
 	return asm.Instructions{
 		loadMember(asm.R1, device, "net_device", member),
 		loadMember(asm.R1, asm.R1, structure, name),
-		loadTypeID(asm.R2, "timespec64"),
+		loadTypeID("timespec64"),
 		callKernel("bpf_rdonly_cast"),
 		asm.LoadMem(dst, asm.R0, 0, asm.DWord),
 	}
@@ -170,7 +170,7 @@ func readMember(src asm.Register, structure, member string) asm.Instructions {
 	return asm.Instructions{
 		asm.Mov.Reg(asm.R1, src),
 		withKernelReference(asm.Add.Imm(asm.R1, int32(localSlot*i)), r),
-		loadTypeID(asm.R2, "timespec64"),
+		loadTypeID("timespec64"),
 		callKernel("bpf_rdonly_cast"),
 	}
 }

@@ -79,7 +79,7 @@ func networkContextByMap(name string) asm.Instructions {
 		asm.StoreMem(regStack, stackDevice+deviceNetwork, asm.R0, asm.DWord),
 		asm.LoadMem(asm.R1, context, linuxBuffIfindex, asm.Word),
 		asm.StoreMem(regStack, stackDevice+deviceIndex, asm.R1, asm.DWord),
-		loadMap(asm.R1, DevicesMap),
+		loadMap(DevicesMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackDevice),
 		asm.FnMapLookupElem.Call())
@@ -98,6 +98,6 @@ func (f *function) noteOutbound(next blockID) blockID {
 		return next
 	}
 	note := f.straight(next, asm.Mov.Imm(asm.R1, socketConnects), asm.StoreMem(asm.R0, SocketDirection, asm.R1, asm.Word))
-	create := f.branch(asm.JEq, asm.R0, 0, f.broken, note, storage(asm.R7, linuxStorageCreate)...)
+	create := f.branch(asm.JEq, asm.R0, 0, f.broken, note, storage(linuxStorageCreate)...)
 	return f.branch(asm.JEq, asm.R1, linuxProtoTCP, create, next, asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word))
 }

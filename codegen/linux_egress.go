@@ -25,7 +25,7 @@ func (f *function) egress() blockID {
 	if f.devices {
 		return f.straight(f.findSocket(parse, drop), f.start()...)
 	}
-	socket := f.straight(parse, loadTypeID(asm.R2, "sock"), callKernel("bpf_rdonly_cast"), asm.Mov.Reg(asm.R7, asm.R0))
+	socket := f.straight(parse, loadTypeID("sock"), callKernel("bpf_rdonly_cast"), asm.Mov.Reg(asm.R7, asm.R0))
 	return f.branch(asm.JEq, asm.R1, 0, drop, socket, append(f.start(), asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))...)
 }
 
@@ -78,7 +78,7 @@ func loadOfPacket(dst, context asm.Register, member string) asm.Instructions {
 		asm.Mov.Reg(asm.R1, context),
 		callKernel("bpf_cast_to_kern_ctx"),
 		asm.Mov.Reg(asm.R1, asm.R0),
-		loadTypeID(asm.R2, "sk_buff"),
+		loadTypeID("sk_buff"),
 		callKernel("bpf_rdonly_cast"),
 		loadMember(dst, asm.R0, "sk_buff", member),
 	}
@@ -196,7 +196,7 @@ func (f *function) longer(bytes int16, next, drop blockID) blockID {
 // listener; for UDP, of which the kernel has no raw sockets, by ifReply. r7 is the socket.
 func (f *function) ifOutbound(next, pass, drop blockID) blockID {
 	direction := f.branch(asm.JEq, asm.R1, SocketAccepted, pass, next, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
-	tcp := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(asm.R7, 0)...)
+	tcp := f.branch(asm.JEq, asm.R0, 0, next, direction, storage(0)...)
 	if !f.devices {
 		// Most sockets have nothing stored, and raw ones of the kernel are closed.
 		tcp = f.findSocket(tcp, drop)

@@ -134,7 +134,7 @@ func (f *function) peerOfFlow() asm.Instructions {
 // findPeer looks for the peer whose key is on the stack: in r0, or null.
 func (f *function) findPeer(next blockID) blockID {
 	return f.straight(next,
-		loadMap(asm.R1, PeersMap),
+		loadMap(PeersMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackPeer),
 		asm.FnMapLookupElem.Call())
@@ -144,7 +144,7 @@ func (f *function) findPeer(next blockID) blockID {
 func (f *function) notePeer(first int64, next blockID) blockID {
 	return f.straight(next,
 		storeImm(stackKey, first, asm.Word),
-		loadMap(asm.R1, PeersMap),
+		loadMap(PeersMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackPeer),
 		asm.Mov.Reg(asm.R3, regStack),

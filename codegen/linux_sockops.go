@@ -15,7 +15,7 @@ func (f *function) sockops() blockID {
 
 	restore := f.branch(asm.JEq, asm.R1, 0, ignore, f.restoreBinding(ignore),
 		asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
-	closed := f.branch(asm.JEq, asm.R0, 0, ignore, restore, storage(asm.R7, 0)...)
+	closed := f.branch(asm.JEq, asm.R0, 0, ignore, restore, storage(0)...)
 	closed = f.branch(asm.JEq, asm.R7, 0, ignore, closed, f.loadSocket()...)
 	state := f.branch(asm.JEq, asm.R1, linuxClose, closed, ignore,
 		asm.LoadMem(asm.R1, regContext, linuxOpsNewState, asm.Word))
@@ -39,7 +39,7 @@ func (f *function) accepted(next blockID) blockID {
 	if f.devices {
 		note = f.branch(asm.JEq, asm.R1, socketConnects, next, note, asm.LoadMem(asm.R1, asm.R0, SocketDirection, asm.Word))
 	}
-	note = f.branch(asm.JEq, asm.R0, 0, next, note, storage(asm.R7, linuxStorageCreate)...)
+	note = f.branch(asm.JEq, asm.R0, 0, next, note, storage(linuxStorageCreate)...)
 	if !f.devices {
 		note = f.branch(asm.JEq, asm.R1, 0, note, next, loadMember(asm.R1, asm.R0, "sock", "sk_socket"))
 		note = f.branch(asm.JEq, asm.R0, 0, next, note, asm.Mov.Reg(asm.R1, asm.R7), asm.FnSkcToTcpSock.Call())
@@ -64,11 +64,11 @@ func (f *function) connecting(ignore blockID) blockID {
 		asm.HostTo(asm.BE, asm.R1, asm.Half),
 		asm.StoreMem(regStack, stackFlow+flowLocalPort, asm.R1, asm.Half))
 	ipv4 := f.straight(ends, append(mappedPrefix(), append(
-		copyToFlow(flowRemote+12, regContext, linuxOpsRemoteIP4, 4),
-		copyToFlow(flowLocal+12, regContext, linuxOpsLocalIP4, 4)...)...)...)
+		copyToFlow(flowRemote+12, linuxOpsRemoteIP4, 4),
+		copyToFlow(flowLocal+12, linuxOpsLocalIP4, 4)...)...)...)
 	ipv6 := f.straight(ends, append(
-		copyToFlow(flowRemote, regContext, linuxOpsRemoteIP6, 16),
-		copyToFlow(flowLocal, regContext, linuxOpsLocalIP6, 16)...)...)
+		copyToFlow(flowRemote, linuxOpsRemoteIP6, 16),
+		copyToFlow(flowLocal, linuxOpsLocalIP6, 16)...)...)
 	// The local address of a socket connected to an IPv4-mapped one is in the IPv4
 	// fields only.
 	mapped := f.branch(asm.JEq, asm.R1, 0xffff, ipv4, ipv6,
@@ -123,5 +123,5 @@ func (f *function) abort(next blockID) blockID {
 	twice := f.branch(asm.JNE, asm.R1, 0, bind, save, asm.LoadMem(asm.R1, asm.R0, socketAborted, asm.Word))
 	return f.branch(asm.JEq, asm.R0, 0, next, twice, append(
 		asm.Instructions{asm.LoadMem(asm.R7, regStack, stackSocket, asm.DWord)},
-		storage(asm.R7, linuxStorageCreate)...)...)
+		storage(linuxStorageCreate)...)...)
 }

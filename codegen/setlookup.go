@@ -64,7 +64,7 @@ func lookupFunction(name string, target Target) (asm.Instructions, error) {
 	header := l.straight(l.find(l.header(node), asm.Mov.Reg(asm.R1, regBlocks)),
 		asm.Mov.Reg(regBlocks, asm.R0),
 		asm.Mov.Imm(asm.R1, 0))
-	start := l.straight(l.find(header, loadMap(asm.R1, SetsMap)), take...)
+	start := l.straight(l.find(header, loadMap(SetsMap)), take...)
 	code, err := assemble(l.blocks, start)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func (f *function) count(leaf asm.Register, next blockID) blockID {
 			asm.Mov.Reg32(asm.R1, leaf),
 			asm.RSh.Imm32(asm.R1, leafShift),
 			asm.StoreMem(regStack, stackKey, asm.R1, asm.Word),
-			loadMap(asm.R1, CountersMap),
+			loadMap(CountersMap),
 			asm.Mov.Reg(asm.R2, regStack),
 			asm.Add.Imm(asm.R2, stackKey),
 			f.target.call(helperMapLookup),
@@ -123,7 +123,7 @@ func (f *function) event(next blockID) blockID {
 		process = append(process, f.command()...)
 	}
 	write := f.straight(next,
-		loadMap(asm.R1, EventsMap),
+		loadMap(EventsMap),
 		asm.Mov.Reg(asm.R2, regStack),
 		asm.Add.Imm(asm.R2, stackEvent),
 		asm.Mov.Imm(asm.R3, size),

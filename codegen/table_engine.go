@@ -157,7 +157,7 @@ func (f *function) findTable(next blockID) blockID {
 	if f.target != Linux {
 		from = append(from, asm.StoreMem(regStack, f.frame+enginePages, asm.R0, asm.DWord))
 	}
-	return find(find(check, 0, from...), int64(f.hook), loadMap(asm.R1, TableMap))
+	return find(find(check, 0, from...), int64(f.hook), loadMap(TableMap))
 }
 
 // byTable decides as the table says. Stages that remember decisions have found it

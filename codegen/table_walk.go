@@ -249,7 +249,7 @@ func (f *function) findPage(page int16, next blockID) blockID {
 		asm.LoadMem(asm.R2, regTable, headerSheets, asm.Word),
 		asm.Add.Reg(asm.R1, asm.R2),
 		asm.StoreMem(regStack, stackSheet, asm.R1, asm.Word),
-		loadMap(asm.R1, TableMap))
+		loadMap(TableMap))
 	return f.branch(asm.JEq, asm.R1, 0, first, other,
 		asm.StoreMem(regStack, page, asm.R1, asm.DWord),
 		asm.Mov.Reg(asm.R2, asm.R1),
@@ -269,7 +269,7 @@ func (f *function) findSheet(p walkPlace, next blockID) blockID {
 		asm.Add.Reg(asm.R1, asm.R2),
 		asm.StoreMem(regStack, walkSheet, asm.R1, asm.Word),
 		storeImm(walkZero, 0, asm.Word),
-		loadMap(asm.R1, TableMap))
+		loadMap(TableMap))
 }
 
 // findMap looks the key in a place on the stack up in the map that the code puts in r1, and

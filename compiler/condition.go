@@ -76,18 +76,18 @@ func (b *conditions) unknown(f Field) ref {
 		in = append(in, [2]uint64{v.Lo, v.Lo})
 	}
 	v := Var{Field: f}
-	return b.ranges(b.levels[v], v.Last(), in, isTrue, isFalse)
+	return b.ranges(b.levels[v], v.Last(), in)
 }
 
 func (b *conditions) flag(v Var) ref {
-	return b.ranges(b.levels[v], 1, [][2]uint64{{1, 1}}, isTrue, isFalse)
+	return b.ranges(b.levels[v], 1, [][2]uint64{{1, 1}})
 }
 
 // in is the test of the field's raw value against ranges.
 func (b *conditions) in(f Field, ranges []Range) ref {
 	switch v, raw, ok := b.raw(f, ranges); {
 	case ok:
-		return b.ranges(b.levels[v], v.Last(), raw, isTrue, isFalse)
+		return b.ranges(b.levels[v], v.Last(), raw)
 	case f != Family:
 		return b.in6(f, ranges)
 	}
@@ -154,7 +154,7 @@ func (b *conditions) in6(f Field, ranges []Range) ref {
 		if p.first > next {
 			starts, kids = append(starts, next), append(kids, isFalse)
 		}
-		starts, kids = append(starts, p.first), append(kids, b.ranges(low, math.MaxUint64, lows, isTrue, isFalse))
+		starts, kids = append(starts, p.first), append(kids, b.ranges(low, math.MaxUint64, lows))
 		next, full = p.last+1, p.last == math.MaxUint64
 	}
 	if !full {

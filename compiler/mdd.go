@@ -119,18 +119,18 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// ranges makes the boolean diagram of `variable in ranges`, which are sorted,
+// ranges is the boolean diagram of `variable in ranges`, which are sorted,
 // disjoint, and lie within [0, last].
-func (s *store) ranges(level int32, last uint64, in [][2]uint64, yes, no ref) ref {
+func (s *store) ranges(level int32, last uint64, in [][2]uint64) ref {
 	starts := make([]uint64, 0, 2*len(in)+1)
 	kids := make([]ref, 0, 2*len(in)+1)
 	if len(in) == 0 || in[0][0] != 0 {
-		starts, kids = append(starts, 0), append(kids, no)
+		starts, kids = append(starts, 0), append(kids, isFalse)
 	}
 	for i, r := range in {
-		starts, kids = append(starts, r[0]), append(kids, yes)
+		starts, kids = append(starts, r[0]), append(kids, isTrue)
 		if r[1] < last && (i+1 == len(in) || in[i+1][0] > r[1]+1) {
-			starts, kids = append(starts, r[1]+1), append(kids, no)
+			starts, kids = append(starts, r[1]+1), append(kids, isFalse)
 		}
 	}
 	return s.mk(level, starts, kids)

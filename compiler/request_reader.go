@@ -154,7 +154,7 @@ func (r *requestReader) setAddress(s subject, literal string) *problem {
 	a, err := netip.ParseAddr(addr)
 	switch {
 	case err != nil || a.Zone() != "" || hasPort && a.Is4() && literal[0] == '[':
-		return badRequestAddress(literal, s)
+		return badRequestAddress(literal)
 	case hasPort && !s.sugar:
 		return portWithAddress(s, literal)
 	}
@@ -175,7 +175,7 @@ func (r *requestReader) setAddress(s subject, literal string) *problem {
 }
 
 // badRequestAddress says why a literal is not one address.
-func badRequestAddress(literal string, s subject) *problem {
+func badRequestAddress(literal string) *problem {
 	u := union{kind: RemoteAddress}
 	if err := u.add(literal); err != nil {
 		return err

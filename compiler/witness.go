@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Witness is a connection that shows something, with what the dynamic sets and the
@@ -386,13 +385,4 @@ func (w *Witness) Needs() []string {
 		}
 	}
 	return needs
-}
-
-// Text writes the connection as a test has it, and what it needs.
-func (w *Witness) Text(p *Policy) string {
-	text := w.Under(p).RequestText(&w.Request)
-	if needs := w.Needs(); len(needs) > 0 {
-		text += " (while " + strings.Join(needs, ", ") + ")"
-	}
-	return text
 }

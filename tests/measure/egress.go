@@ -7,7 +7,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
-	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
@@ -55,13 +54,4 @@ func Frame(r *compiler.Request) []byte {
 	b = binary.BigEndian.AppendUint16(b, r.Local.Port())
 	b = binary.BigEndian.AppendUint16(b, r.Remote.Port())
 	return append(b, make([]byte, 16)...)
-}
-
-// HasPorts reports whether packets of a protocol have ports where Frame puts them.
-func HasPorts(protocol uint8) bool {
-	switch protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE:
-		return true
-	}
-	return false
 }

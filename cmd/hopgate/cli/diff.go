@@ -47,7 +47,7 @@ and whatever unbound interfaces are. It exits 1 when they differ.`,
 		if err != nil {
 			return err
 		}
-		result := newDiffResult(policies[0], policies[1], compared)
+		result := newDiffResult(policies[1], compared)
 		if *asJSON {
 			err = c.printJSON(result)
 		} else {
@@ -91,7 +91,7 @@ type outcome struct {
 	Audit   bool   `json:"audit"`
 }
 
-func newDiffResult(older, newer *compiler.Policy, compared *compiler.Comparison) *diffResult {
+func newDiffResult(newer *compiler.Policy, compared *compiler.Comparison) *diffResult {
 	r := &diffResult{
 		Different: compared.Different(), Undecided: compared.Undecided,
 		Settings: []settingDifference{}, Differences: []policyDifference{},

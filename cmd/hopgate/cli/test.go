@@ -46,12 +46,9 @@ not match. Interfaces that are not bound get a LUID of their own.`,
 				return err
 			}
 		}
-		if *asJSON {
-			err = c.printJSON(results)
-		} else {
-			err = c.printResults(results, *verbose, *threshold)
-		}
-		if err != nil {
+		if !*asJSON {
+			c.printResults(results, *verbose, *threshold)
+		} else if err := c.printJSON(results); err != nil {
 			return err
 		}
 		if failed {
@@ -116,7 +113,7 @@ func runTests(path string, policy *compiler.Policy, coverage bool) testedPolicy 
 	return result
 }
 
-func (c *console) printResults(results []testedPolicy, verbose bool, threshold float64) error {
+func (c *console) printResults(results []testedPolicy, verbose bool, threshold float64) {
 	for _, p := range results {
 		for _, t := range p.Tests {
 			switch {
@@ -141,5 +138,4 @@ func (c *console) printResults(results []testedPolicy, verbose bool, threshold f
 			c.printCoverage(p.File, p.Coverage, threshold)
 		}
 	}
-	return nil
 }

@@ -109,8 +109,24 @@ func (g *graph) variable(n *node) variable {
 	return variable(n.v)
 }
 
-// sort orders the nodes and marks tails.
+// past is a node, or the next where that only sets or asks a join that has one number.
+func (g *graph) past(id int32) int32 {
+	for {
+		n := &g.nodes[id]
+		if n.space != joins || len(g.numbers[n.v]) != 1 {
+			return id
+		}
+		kid := 0
+		if n.kind == testNode && !n.in.contains(g.numbers[n.v][0]) {
+			kid = 1
+		}
+		id = n.kids[kid]
+	}
+}
+
+// sort orders the nodes, without those of joins that have one number, and marks tails.
 func (g *graph) sort() {
+	g.root = g.past(g.root)
 	g.order = g.order[:0]
 	seen := make([]bool, len(g.nodes))
 	type visit struct {
@@ -122,8 +138,12 @@ func (g *graph) sort() {
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
 		n := &g.nodes[top.node]
+		if n.kind == setNode && n.from >= 0 && len(g.numbers[n.from]) == 1 {
+			n.value, n.from = g.numbers[n.from][0], -1
+		}
 		if top.kid < len(n.kids) {
-			kid := n.kids[top.kid]
+			kid := g.past(n.kids[top.kid])
+			n.kids[top.kid] = kid
 			top.kid++
 			if !seen[kid] {
 				seen[kid] = true

@@ -145,12 +145,7 @@ func (w *walk) divide(id int32, b []set, rules []int32) error {
 		if f.on(b) != varies {
 			continue
 		}
-		v := f.varying(b)
-		var tests []set
-		f.testsOf(v, b, &tests)
-		for _, cell := range cells(b[v], tests[:1]) {
-			c := slices.Clone(b)
-			c[v] = cell
+		for _, c := range f.halves(b) {
 			if err := w.follow(id, c, w.candidates(rules, c)); err != nil {
 				return err
 			}

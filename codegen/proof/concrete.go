@@ -261,7 +261,7 @@ func (c *checker) execute(f *function, r *compiler.Request, contents map[*compil
 		return answer{}, err
 	}
 	for _, n := range t.events { // constants, so that any connection decodes alike
-		if err := c.checkConcrete(f, n, r, failed); err != nil {
+		if err := c.checkConcrete(n, r); err != nil {
 			return answer{}, err
 		}
 	}
@@ -454,7 +454,7 @@ func (x *execution) callHelper(s *state, in *instruction, t *trace) error {
 }
 
 // checkConcrete compares an event with the connection it was written for.
-func (c *checker) checkConcrete(f *function, n *node, r *compiler.Request, failed bool) error {
+func (c *checker) checkConcrete(n *node, r *compiler.Request) error {
 	e, err := codegen.DecodeEvent(eventBytes(n))
 	if err != nil {
 		return err

@@ -179,11 +179,11 @@ func (m *machine) strange(format string, args ...any) error {
 }
 
 // odd is wrong where all numbers are known, else strange.
-func (m *machine) odd(format string, args ...any) error {
+func (m *machine) odd(what string) error {
 	if m.member != nil {
-		return m.wrong(format, args...)
+		return m.wrong("%s", what)
 	}
-	return m.strange(format, args...)
+	return m.strange("%s", what)
 }
 
 func (m *machine) get(s *state, r uint8) (*value, error) {

@@ -74,6 +74,17 @@ func TestLinuxForestsTreeByTree(t *testing.T) {
 	require.Less(t, r.Nodes, 100_000, r)
 }
 
+// A single tree that tests the network context is proved in one section: rule by rule this one
+// takes 166 000 steps.
+func TestNetworkContextInOneSection(t *testing.T) {
+	p, err := gen.MixedPolicy(1000)
+	require.NoError(t, err)
+	r, err := proof.Check(p, object(t, p, true), 0)
+	require.NoError(t, err)
+	require.Equal(t, proof.Proved, r.Status, r)
+	require.Less(t, r.Steps, 80_000, r)
+}
+
 // BenchmarkForests proves the rule sets of docs/verification.md.
 func BenchmarkForests(b *testing.B) {
 	for _, name := range []string{"acl1_1000", "fw1_1000", "ipc1_1000", "acl1_10000", "fw1_10000"} {

@@ -20,7 +20,8 @@ func (f *function) egress() blockID {
 	f.settled = f.straight(f.noteOurs(f.fillCache(f.countFlow(true, answer))), f.told(asm.R7)...)
 
 	judge := f.ifOutbound(f.decide(), pass, drop)
-	known := f.lookCache(pass, f.ifKernels(denied, pass), judge)
+	// The peer of a flow that is remembered as denied may have sent first since.
+	known := f.lookCache(pass, f.ifReply(f.ifKernels(denied, pass), pass), judge)
 	parse := f.parse(f.straight(f.addGeneration(known), f.packetDevice()...), f.ifKernels(drop, pass))
 	if f.devices {
 		return f.straight(f.findSocket(parse, drop), f.start()...)

@@ -49,9 +49,18 @@ func receive(t testing.TB, fd int) {
 	require.NoError(t, err)
 }
 
+// deniesAtEgress does so since whether the device is Wi-Fi is not known before. Unlike what an early stage denies, this is remembered.
+const deniesAtEgress = `policy p { default deny
+  rule other: allow if interface_type == wifi }`
+
 // What a UDP server sends to clients that came to it is left alone where that is
 // asked for, and nothing else is.
 func TestRepliesOfUDPServers(t *testing.T) {
+	t.Run("denied early", func(t *testing.T) { testReplies(t, `policy none { default deny }`) })
+	t.Run("denied at egress", func(t *testing.T) { testReplies(t, deniesAtEgress) })
+}
+
+func testReplies(t *testing.T, none string) {
 	for _, c := range []struct {
 		name           string
 		domain         int
@@ -79,7 +88,6 @@ func TestRepliesOfUDPServers(t *testing.T) {
 			require.ErrorIs(t, sendFrom(server, c.seen), unix.EPERM)
 			require.NoError(t, judged.Close())
 
-			const none = `policy none { default deny }`
 			k := attachWith(t, none, leaveReplies, runtime.KernelOptions{})
 			require.ErrorIs(t, sendFrom(server, c.seen), unix.EPERM, "before the client came")
 			come()
@@ -115,8 +123,7 @@ func TestAnswersMakeNoReplies(t *testing.T) {
 	}
 	require.NoError(t, k.Update(compile(t, check(t, `policy p { default deny }`, nil), leaveReplies)))
 	require.ErrorIs(t, sendFrom(client, "127.0.0.1:7010"), unix.EPERM)
-	require.NoError(t, k.Update(compile(t, check(t, `policy p { default deny
-  rule other: allow if interface_type == wifi }`, nil), leaveReplies)))
+	require.NoError(t, k.Update(compile(t, check(t, deniesAtEgress, nil), leaveReplies)))
 	require.ErrorIs(t, sendFrom(client, "127.0.0.1:7010"), unix.EPERM, "decided at egress")
 }
 

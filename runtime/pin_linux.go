@@ -74,7 +74,11 @@ func (k *Kernel) pin() error {
 }
 
 func (k *Kernel) pinAll() error {
-	for stage, l := range k.links {
+	for _, stage := range stageOrder { // whoever is killed here leaves none or one that judges all
+		l := k.links[stage]
+		if l == nil {
+			continue
+		}
 		if _, err := os.Stat(k.pinPath(stage)); err == nil {
 			continue
 		}
@@ -104,5 +108,42 @@ func (k *Kernel) pinAll() error {
 	}
 	pinned := k.pinned // who reads it has not the counters of the program before
 	pinned.carry(k.beforeIDs, decisions(k.before, len(k.beforeIDs)))
+	pinned.Table = k.generation
+	if pinned.Program, err = attachedProgram(k.opts.Pin); err != nil {
+		return err
+	}
 	return pinned.pinIn(k.opts.Pin)
+}
+
+// attachedProgram is the one at egress, the first to be attached, by a pinned link.
+func attachedProgram(dir string) (ebpf.ProgramID, error) {
+	l, err := link.LoadPinnedLink(filepath.Join(dir, stageOrder[0]), nil)
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s: %w", ErrKernel, stageOrder[0], err)
+	}
+	return info.Program, nil
+}
+
+// isInForce gives an error if another policy is in force than the one described, as when
+// a start, a reload or a load of a table has been killed halfway.
+func (p *pinnedProgram) isInForce(dir string) error {
+	table, err := pinnedGeneration(dir, p.Hook)
+	if err != nil {
+		return err
+	}
+	program, err := attachedProgram(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // status says that it is not attached
+	case err != nil:
+		return err
+	case p.Program != 0 && p.Program != program, p.Table != 0 && p.Table != table:
+		return fmt.Errorf("another policy is in force than the one that is pinned in %s: what put it there was ended halfway; `hopgate run --pin %s` again", dir, dir)
+	}
+	return nil
 }

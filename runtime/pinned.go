@@ -35,7 +35,9 @@ type pinnedProgram struct {
 	Sets       []codegen.Set     `json:"sets,omitempty"`
 	Starts     map[string]string `json:"starts,omitempty"` // what sets start with, by name, as setStart tells it
 	Generation int               `json:"generation"`
-	Carried    map[string]uint64 `json:"carried"` // decisions by rule id of the programs before
+	Program    ebpf.ProgramID    `json:"program,omitempty"` // on Linux, what this describes: the program at egress
+	Table      uint32            `json:"table,omitempty"`   // and the generation of its table
+	Carried    map[string]uint64 `json:"carried"`           // decisions by rule id of the programs before
 }
 
 // readPinned reads what is pinned of a program, and its counters if it has some.
@@ -56,6 +58,11 @@ func readPinned(dir string) (*pinnedProgram, *ebpf.Map, error) {
 	p := &pinnedProgram{}
 	if err := json.Unmarshal(bytes.TrimRight(text, "\x00"), p); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path.Join(dir, programMap), err)
+	}
+	if table, err := pinnedGeneration(dir, p.Hook); err != nil {
+		return nil, nil, err
+	} else if p.Table != 0 && p.Table != table {
+		p.Sets = nil // who loaded that table was killed before it wrote down which sets it has
 	}
 	// Not for reading only: those of an engine could not be mapped into memory.
 	counters, err := ebpf.LoadPinnedMap(path.Join(dir, codegen.CountersMap), nil)
@@ -79,7 +86,7 @@ func (p *pinnedProgram) carry(rules []codegen.Rule, counts []uint64) {
 
 // describe notes another policy, the next generation.
 func (p *pinnedProgram) describe(policy string, rules []codegen.Rule, sets []codegen.Set, starts map[string]string) {
-	p.Policy, p.Rules, p.Sets, p.Starts = policy, rules, sets, starts
+	p.Policy, p.Rules, p.Sets, p.Starts, p.Table = policy, rules, sets, starts, 0
 	p.Generation++
 }
 
@@ -106,6 +113,9 @@ func PinnedStatus(dir string) (*Status, error) {
 	}
 	if counters != nil {
 		defer counters.Close()
+	}
+	if err := pinned.isInForce(dir); err != nil {
+		return nil, err
 	}
 	s := newStatus(pinned, counters)
 	for _, stage := range pinnedStages(pinned.Hook) {

@@ -68,6 +68,9 @@ func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []str
 	if counters != nil {
 		defer counters.Close()
 	}
+	if err := pinned.isInForce(dir); err != nil {
+		return err
+	}
 	if _, _, err := findSet(pinned.Sets, name); err != nil {
 		return err
 	}
@@ -91,16 +94,25 @@ func ChangePinnedSet(dir, name string, change compiler.SetChange, literals []str
 
 // pinnedSetBase is setBase of the program that is pinned in a directory.
 func pinnedSetBase(dir string, hook compiler.Hook) (uint32, error) {
+	generation, err := pinnedGeneration(dir, hook)
+	if generation == 0 {
+		return 0, err // form code
+	}
+	return codegen.TableSetBase(hook, generation), err
+}
+
+// pinnedGeneration is that of the table in the engine that is pinned in a directory; 0
+// of form code.
+func pinnedGeneration(dir string, hook compiler.Hook) (uint32, error) {
 	tables, err := ebpf.LoadPinnedMap(path.Join(dir, codegen.TableMap), nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil // form code
+		return 0, nil
 	}
 	if err != nil {
 		return 0, err
 	}
 	defer tables.Close()
-	generation, err := kernelTables{tables: tables}.Generation(hook)
-	return codegen.TableSetBase(hook, generation), err
+	return kernelTables{tables: tables}.Generation(hook)
 }
 
 func changeSet(known []codegen.Set, sets *ebpf.Map, base uint32, state *ebpf.Map, name string, change compiler.SetChange, literals []string) error {

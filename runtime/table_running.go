@@ -223,6 +223,9 @@ func LoadPinnedTable(dir string, t *codegen.Table) error {
 	if counters != nil {
 		defer counters.Close()
 	}
+	if err := p.isInForce(dir); err != nil {
+		return err
+	}
 	if p.Hook != t.Hook {
 		return fmt.Errorf("the engine is attached at hook %s, the policy is for hook %s", p.Hook, t.Hook)
 	}
@@ -255,6 +258,9 @@ func (p *pinnedProgram) notePinnedTable(dir string, t *codegen.Table, counters *
 	}
 	p.carry(p.Rules, decisions(counters, len(p.Rules)))
 	p.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
+	if p.Table, err = pinnedGeneration(dir, t.Hook); err != nil {
+		return err
+	}
 	maps, err := OpenTables(dir)
 	if err != nil {
 		return err

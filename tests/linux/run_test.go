@@ -72,6 +72,35 @@ func TestRunDoesNotWaitForReaders(t *testing.T) {
 	require.NoError(t, run.Wait())
 }
 
+// Nor does somebody who reads neither decisions nor messages.
+func TestRunEndsUnread(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "no.hop")
+	require.NoError(t, os.WriteFile(path, []byte("policy no { default allow\n rule no: deny log if remote_port == 7001 }"), 0o666))
+	unread, out, err := os.Pipe()
+	require.NoError(t, err)
+	defer unread.Close()
+	defer out.Close()
+	raw, err := out.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Write(func(fd uintptr) bool {
+		for err = nil; err == nil; {
+			_, err = unix.Write(int(fd), make([]byte, 1<<12))
+		}
+		return true
+	}))
+	require.ErrorIs(t, err, unix.EAGAIN)
+	run, _ := command(t, "run", "--cgroup", cgroup, path)
+	run.Stdout, run.Stderr = out, out
+	require.NoError(t, run.Start())
+	defer run.Process.Kill()
+	require.Eventually(t, func() bool { return deniesPort(t, 7001) }, 5*time.Minute, time.Millisecond)
+	require.NoError(t, os.WriteFile(path, []byte("policy no { default allow\n rule no: deny log if remote_port == 7002 }"), 0o666))
+	require.Eventually(t, func() bool { return deniesPort(t, 7002) }, time.Minute, time.Millisecond)
+	require.NoError(t, run.Process.Signal(unix.SIGTERM))
+	require.NoError(t, run.Wait())
+	require.False(t, deniesPort(t, 7002))
+}
+
 // A policy that the kernel's verifier refuses as code becomes a table, also in the place of
 // one in force as code, and decides as the reference does. Comparisons of halves of IPv6
 // addresses take most of the verifier for their number.

@@ -61,9 +61,9 @@ func (c *console) runKernel(o *kernelOptions, bind bindings) error {
 	}
 	e.warnOfReroutes()
 	if !runtime.ReadsDevices() {
-		fmt.Fprintln(c.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
+		fmt.Fprintln(e.err, "hopgate: without CAP_PERFMON devices are looked up in a table that follows the host's, and a TCP connection is denied by its packets, which takes seconds")
 	}
-	fmt.Fprintf(c.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", policy.Name, cgroup)
+	fmt.Fprintf(e.err, "hopgate: policy %s is in force for cgroup %s; not for sockets made outside of it, nor for packet sockets\n", policy.Name, cgroup)
 	return errors.Join(e.run(cgroup), e.hook.Close())
 }
 

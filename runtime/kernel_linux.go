@@ -201,6 +201,9 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 		}
 	}
 	collection, err := newCollection(spec, &opts)
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		return nil, fmt.Errorf("what is pinned in %s is not of this version of hopgate: end it by `hopgate unpin --pin %s`: %w", k.opts.Pin, k.opts.Pin, err)
+	}
 	if err != nil {
 		return nil, explainLoad(err)
 	}
@@ -484,17 +487,25 @@ func mayMakeMaps() bool {
 // makePinDirectory makes a directory and sees to it that it is on a BPF file
 // system.
 func makePinDirectory(path string) error {
-	var fsys unix.Statfs_t
 	parent := filepath.Dir(filepath.Clean(path))
-	if err := unix.Statfs(parent, &fsys); err != nil {
-		return &fs.PathError{Op: "statfs", Path: parent, Err: err}
+	made, err := isOnBPF(parent)
+	if err == nil && made {
+		if err = os.Mkdir(path, 0o700); err == nil || errors.Is(err, fs.ErrExist) {
+			made, err = isOnBPF(path) // which may be something else's, or mounted over
+		}
 	}
-	if fsys.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("%s is not a directory in a BPF file system, such as /sys/fs/bpf/hopgate (mount -t bpf bpf /sys/fs/bpf)", path)
-	}
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
+	if err == nil && !made {
+		err = fmt.Errorf("%s is not a directory in a BPF file system, such as /sys/fs/bpf/hopgate (mount -t bpf bpf /sys/fs/bpf)", path)
 	}
 	return err
+}
+
+// isOnBPF tells directories on a BPF file system.
+func isOnBPF(path string) (bool, error) {
+	var fsys unix.Statfs_t
+	if err := unix.Statfs(path, &fsys); err != nil {
+		return false, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir() && fsys.Type == unix.BPF_FS_MAGIC, err
 }

@@ -143,7 +143,7 @@ func (p *pinnedProgram) isInForce(dir string) error {
 	case err != nil:
 		return err
 	case p.Program != 0 && p.Program != program, p.Table != 0 && p.Table != table:
-		return fmt.Errorf("another policy is in force than the one that is pinned in %s: what put it there was ended halfway; `hopgate run --pin %s` again", dir, dir)
+		return fmt.Errorf("another policy is in force than the one that is pinned in %s: what put it there failed or was killed halfway; `hopgate run --pin %s` again", dir, dir)
 	}
 	return nil
 }

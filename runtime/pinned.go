@@ -44,7 +44,7 @@ type pinnedProgram struct {
 func readPinned(dir string) (*pinnedProgram, *ebpf.Map, error) {
 	m, err := ebpf.LoadPinnedMap(path.Join(dir, programMap), nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", path.Join(dir, programMap), err)
 	}
 	defer m.Close()
 	var text []byte

@@ -164,7 +164,6 @@ func (e *enforcement) interfacesChanged(policy *compiler.Policy) bool {
 	return err == nil && !maps.Equal(found, e.found)
 }
 
-// table reports whether the policy goes into the maps of an engine.
 // enforce puts the first policy in force. With --form auto and no driver that is in form
 // code, unless it does not load so: then that policy and all later ones are tables.
 func (e *enforcement) enforce(policy *compiler.Policy, opts *runtime.KernelOptions) error {

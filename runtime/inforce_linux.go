@@ -14,6 +14,10 @@ func (k *Kernel) InForce() error {
 	if k.closed {
 		return ErrClosed
 	}
+	return k.inForce()
+}
+
+func (k *Kernel) inForce() error {
 	for _, stage := range stageOrder {
 		l := k.links[stage]
 		if l == nil {

@@ -120,6 +120,11 @@ func (k *Kernel) replace(program *codegen.Program, t *codegen.Table) error {
 	if k.closed {
 		return ErrClosed
 	}
+	if k.now != nil {
+		if err := k.inForce(); err != nil {
+			return err // what is pinned is another's
+		}
+	}
 	k.noticeTable()
 	next, state, err := k.prepare(program, t)
 	if err != nil {

@@ -131,5 +131,7 @@ func Unpin(dir string) error {
 	return found
 }
 
-// isInForce is for Linux, where programs are replaced before their maps are.
+// isInForce and inForce are for Linux, where programs are replaced before their maps are.
 func (*pinnedProgram) isInForce(string) error { return nil }
+
+func (*Kernel) inForce() error { return nil }

@@ -106,6 +106,9 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 		return err
 	}
 	defer unlock()
+	if err := k.inForce(); err != nil {
+		return err // what is pinned is another's
+	}
 	k.noticeTable()
 	about, err := t.Description()
 	if err != nil {
@@ -199,16 +202,16 @@ func keptTables(t *codegen.Table, sets []codegen.Set, p *pinnedProgram, before *
 // LoadPinnedTable puts a policy in force in the engine that is pinned in a directory,
 // whether the process that did so still runs or not.
 func LoadPinnedTable(dir string, t *codegen.Table) error {
-	maps, err := OpenTables(dir)
-	if err != nil {
-		return err
-	}
-	defer maps.Close()
 	unlock, err := lockPins(dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	maps, err := OpenTables(dir)
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
 	with, err := loadingHere(t)
 	if err != nil {
 		return err

@@ -4,14 +4,19 @@ package linux
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/hopgate/hopgate/codegen"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/runtime"
 )
@@ -46,10 +51,7 @@ func deniesPort(t *testing.T, port int) bool {
 // policy in force. Nobody is told that it is the one before, nor changes sets that nothing
 // looks at.
 func TestKilledTakeover(t *testing.T) {
-	policies := []*compiler.Policy{
-		check(t, "policy one { default allow\n set ports dynamic = { 7001 }\n rule one: deny if remote_port in $ports }", nil),
-		check(t, "policy two { default allow\n set ports dynamic = { 7002 }\n rule two: deny if remote_port in $ports }", nil),
-	}
+	policies := []*compiler.Policy{deniesOne(t, "one", 7001), deniesOne(t, "two", 7002)}
 	for name, attach := range map[string]func(*testing.T, int, string) *runtime.Kernel{
 		"code": func(t *testing.T, p int, dir string) *runtime.Kernel {
 			return attachPolicy(t, policies[p], runtime.KernelOptions{Pin: dir})
@@ -61,9 +63,9 @@ func TestKilledTakeover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(bpffs(t), "killed")
 			require.NoError(t, attach(t, 0, dir).Close())
-			maps := []string{"hopgate_program", "hopgate_tables", "hopgate_state", "hopgate_counters"}
-			if name == "table" {
-				maps = append(maps, "hopgate_policy")
+			maps := engineMaps
+			if name == "code" {
+				maps = maps[:4]
 			}
 			putBack := keepPins(t, dir, maps...)
 			require.NoError(t, attach(t, 1, dir).Close())
@@ -92,7 +94,7 @@ func TestKilledTakeover(t *testing.T) {
 // A load of a table that is killed before it has written down what it has loaded: the
 // sets of its policy are not those of the policy before.
 func TestKilledLoad(t *testing.T) {
-	one := check(t, "policy one { default allow\n set ports dynamic = { 7001 }\n rule one: deny if remote_port in $ports }", nil)
+	one := deniesOne(t, "one", 7001)
 	two := check(t, "policy two { default allow\n set others dynamic = { 7002 }\n rule two: deny if remote_port in $others }", nil)
 	dir := filepath.Join(bpffs(t), "killed")
 	k := attachTable(t, one, runtime.KernelOptions{Pin: dir})
@@ -107,5 +109,63 @@ func TestKilledLoad(t *testing.T) {
 	require.NoError(t, k.Close())
 	require.NoError(t, runtime.ChangePinnedSet(dir, "ports", compiler.AddToSet, []string{"7003"}))
 	require.True(t, deniesPort(t, 7003))
+	require.NoError(t, runtime.Unpin(dir))
+}
+
+var engineMaps = []string{"hopgate_program", "hopgate_tables", "hopgate_state", "hopgate_counters", "hopgate_policy"}
+
+func deniesOne(t *testing.T, name string, port int) *compiler.Policy {
+	return check(t, fmt.Sprintf("policy %s { default allow\n set ports dynamic = { %d }\n rule r: deny if remote_port in $ports }", name, port), nil)
+}
+
+// A table that is loaded while another run takes the engine over goes into the new engine.
+func TestLoadWaitsForTakeover(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "taken")
+	require.NoError(t, attachTable(t, deniesOne(t, "one", 7001), runtime.KernelOptions{Pin: dir}).Close())
+	before := keepPins(t, dir, engineMaps...)
+	require.NoError(t, attachTable(t, deniesOne(t, "two", 7002), runtime.KernelOptions{Pin: dir}).Close())
+	after := keepPins(t, dir, engineMaps...)
+	before()
+	three := table(t, deniesOne(t, "three", 7003))
+	lock, err := os.Open(dir)
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
+	info, err := lock.Stat()
+	require.NoError(t, err)
+	loaded := make(chan error)
+	go func() { loaded <- runtime.LoadPinnedTable(dir, three) }()
+	waits := fmt.Sprintf(":%d 0 EOF", info.Sys().(*syscall.Stat_t).Ino)
+	require.Eventually(t, func() bool {
+		locks, err := os.ReadFile("/proc/locks")
+		require.NoError(t, err)
+		for line := range strings.Lines(string(locks)) {
+			if strings.Contains(line, "-> FLOCK") && strings.Contains(line, waits) {
+				return true
+			}
+		}
+		return false
+	}, time.Minute, time.Millisecond)
+	after()
+	require.NoError(t, lock.Close())
+	require.NoError(t, <-loaded)
+	require.True(t, deniesPort(t, 7003))
+	require.NoError(t, runtime.Unpin(dir))
+}
+
+// A run whose policy another has taken over does not put its own in the place of that.
+func TestReloadAfterTakeover(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "taken")
+	const refused = "another process has taken over"
+	first := attachPolicy(t, deniesOne(t, "one", 7001), runtime.KernelOptions{Pin: dir})
+	second := attachTable(t, deniesOne(t, "two", 7002), runtime.KernelOptions{Pin: dir})
+	require.ErrorContains(t, first.Update(compile(t, deniesOne(t, "one", 7001), codegen.Options{})), refused)
+	third := attachTable(t, deniesOne(t, "three", 7003), runtime.KernelOptions{Pin: dir})
+	require.ErrorContains(t, second.LoadTable(table(t, deniesOne(t, "two", 7002))), refused)
+	require.NoError(t, runtime.ChangePinnedSet(dir, "ports", compiler.AddToSet, []string{"7004"}))
+	require.True(t, deniesPort(t, 7003))
+	require.True(t, deniesPort(t, 7004))
+	require.False(t, deniesPort(t, 7002))
+	require.NoError(t, third.InForce())
 	require.NoError(t, runtime.Unpin(dir))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"text/tabwriter"
 
@@ -250,6 +251,9 @@ func (c *console) tableFor(pin, path string, bind bindings) (*codegen.Table, err
 
 // inspectPinned shows the policies of a running engine.
 func (c *console) inspectPinned(dir string, asJSON bool) error {
+	if _, err := runtime.PinnedStatus(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // others keep no account
+		return err
+	}
 	maps, err := runtime.OpenTables(dir)
 	if err != nil {
 		return err

@@ -132,7 +132,8 @@ func alternatives(c Cond) []Cond {
 	return list
 }
 
-// flat lists the parts of an `or` and of those directly in it.
+// flat lists the parts of an `or` and of those directly in it. A test against no range is
+// a part, too: it is unknown where its field is.
 func flat(c Cond) Any {
 	var list Any
 	switch c := c.(type) {
@@ -140,11 +141,13 @@ func flat(c Cond) Any {
 		for _, p := range c {
 			list = append(list, flat(p)...)
 		}
+		return list
 	case In:
 		for i := range c.Ranges {
 			list = append(list, In{c.Field, c.Ranges[i : i+1]})
 		}
-	default:
+	}
+	if list == nil {
 		list = Any{c}
 	}
 	return list

@@ -150,8 +150,12 @@ func (r *RuleBuilder) Audit() *RuleBuilder {
 	return r
 }
 
-// Unless excepts the connections for which the condition holds.
+// Unless excepts the connections for which the condition holds, beside those that are
+// excepted already.
 func (r *RuleBuilder) Unless(e Expr) *RuleBuilder {
+	if before := r.rule.Cond.Unless; before != nil {
+		e = Expr{before}.Or(e)
+	}
 	r.rule.Cond.Unless = e.tree()
 	return r
 }

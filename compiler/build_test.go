@@ -136,3 +136,12 @@ func TestBuildGarbage(t *testing.T) {
 	require.EqualError(t, err, "-: interface `v`: the interface's alias has a control character [bad-interface]\n"+
 		"-: the default is no verdict [missing-default]\n-: rule `a`: `field-99` is not a field [unknown-field]")
 }
+
+// Every exception of a rule holds, not the last alone.
+func TestUnlessTwice(t *testing.T) {
+	p, err := compiler.New("p").Default(lang.Deny).
+		Rule("r").Unless(compiler.Protocol.Is("udp")).Unless(compiler.RemotePort.Is("445")).Allow().
+		Policy()
+	require.NoError(t, err)
+	require.Equal(t, "rule r: allow if not (protocol == udp or remote_port == 445)", p.Rules[0].String())
+}

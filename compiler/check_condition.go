@@ -161,7 +161,7 @@ func (c *checker) membership(e *lang.Compare, s subject) Cond {
 	for i := range e.Values {
 		w := &e.Values[i]
 		if w.Ref {
-			if alone, ok := c.includeName(&u, w, e, s); ok && len(e.Values) == 1 {
+			if alone := c.includeName(&u, w, e, s); alone != nil {
 				return alone
 			}
 			continue
@@ -182,39 +182,39 @@ func portWithAddress(s subject, text string) *problem {
 	return wrong(codePortWithAddress, fmt.Sprintf("compare it with `%s`", sugar), "`%s` has a port, `%s` is the address alone", text, s.field)
 }
 
-// includeName adds what `$name` stands for to the union. The condition that it
-// gives by itself is returned too.
-func (c *checker) includeName(u *union, w *lang.Word, e *lang.Compare, s subject) (alone Cond, ok bool) {
+// includeName adds what `$name` stands for to the union. Of a constant set that is the
+// only value it gives the condition instead, which all its uses share.
+func (c *checker) includeName(u *union, w *lang.Word, e *lang.Compare, s subject) (alone Cond) {
 	set, ok := c.sets[w.Text]
 	if !ok {
 		c.includeInterface(u, *w, &e.Field)
-		return nil, false
+		return nil
 	}
 	if d := c.resolve(set, w.Span, &e.Field, u.kind); d != nil {
-		return nil, false
+		return nil
 	}
 	if set.Dynamic {
 		u.sets = append(u.sets, set.dynamic)
-		return nil, false
+		return nil
 	}
 	if len(set.union.endpoints) > 0 && !s.sugar {
 		c.report(w.Span, portWithAddress(s, set.endpoint.Text)).
 			Notes = []lang.Note{{Span: set.endpoint.Span, Message: fmt.Sprintf("`$%s` holds it here", w.Text)}}
-		return nil, false
+		return nil
 	}
 	if len(e.Values) == 1 {
-		return set.union.cond(s.field, s.port), true
+		return set.union.cond(s.field, s.port)
 	}
 	u.include(&set.union)
 	c.fold(set.union.size(), w.Span)
-	return nil, false
+	return nil
 }
 
 // ordered is `field < n` and the like.
 func (c *checker) ordered(e *lang.Compare, s subject) Cond {
 	domain := s.field.Domain()
 	switch {
-	case s.field.kind() != RemotePort && s.field != SubInterface && s.field != Compartment:
+	case !s.field.ordered():
 		c.errorf(e.Field.Span, codeBadOperator, "`%s` has no order: compare it with `==`, `!=` or `in`", e.Field.Text)
 		return Any{}
 	case len(e.Values) != 1 || e.Values[0].Ref || !isDigits(e.Values[0].Text):

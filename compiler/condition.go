@@ -124,13 +124,7 @@ func within(ranges []Range, outer Range, mask uint64) [][2]uint64 {
 		if r.First.Compare(outer.Last) > 0 {
 			break
 		}
-		lo, hi := r.First, r.Last
-		if lo.Compare(outer.First) < 0 {
-			lo = outer.First
-		}
-		if hi.Compare(outer.Last) > 0 {
-			hi = outer.Last
-		}
+		lo, hi := maxValue(r.First, outer.First), minValue(r.Last, outer.Last)
 		in = append(in, [2]uint64{lo.Lo & mask, hi.Lo & mask})
 	}
 	return in

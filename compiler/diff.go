@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -356,12 +357,7 @@ func (c *comparer) settings(older, newer *Policy, result *Comparison) {
 	for s, t := range start {
 		result.Settings = append(result.Settings, SettingDifference{"set " + s.Name + " at the start", contentsText(t), contentsText(s)})
 	}
-	slices.SortFunc(result.Settings, func(a, b SettingDifference) int {
-		if a.What < b.What {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(result.Settings, func(a, b SettingDifference) int { return cmp.Compare(a.What, b.What) })
 }
 
 // morePermissiveAtStart reports whether the new policy may allow more than the old

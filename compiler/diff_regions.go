@@ -128,13 +128,12 @@ func (s *space) product(r region) *obstacle {
 	f := formula{shape: allOf}
 	for v, values := range r {
 		if !slices.Equal(values, s.whole[v]) {
-			f.parts = append(f.parts, formula{shape: literal, v: int32(v), ranges: values, size: 1})
+			f.parts = append(f.parts, formula{shape: literal, v: int32(v), ranges: values})
 		}
 	}
 	if len(f.parts) == 1 {
 		return &obstacle{formula: &f.parts[0]}
 	}
-	f.size = len(f.parts)
 	return &obstacle{formula: &f}
 }
 

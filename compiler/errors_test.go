@@ -24,6 +24,7 @@ func TestErrors(t *testing.T) {
 	for _, pattern := range []string{"*.hop", "*.yaml"} {
 		names, err := filepath.Glob(filepath.Join("testdata", "errors", pattern))
 		require.NoError(t, err)
+		require.NotEmpty(t, names)
 		for _, name := range names {
 			t.Run(filepath.Base(name), func(t *testing.T) {
 				found := findings(t, name)

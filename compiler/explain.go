@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"github.com/hopgate/hopgate/lang"
@@ -109,21 +110,12 @@ func explainList(parts []Cond, r *Request, atom *int, neutral Truth) (Truth, []r
 // isComparison reports whether an `or` is one comparison with several literals,
 // such as `next_hop in { $vpn, unknown }`.
 func isComparison(parts Any) bool {
-	field := func(c Cond) int {
-		switch c := c.(type) {
-		case In:
-			return int(c.Field)
-		case Unknown:
-			return int(c.Field)
-		case InSet:
-			return int(c.Field)
-		case IsInterface:
-			return int(c.Field)
-		}
-		return -1
-	}
 	for _, part := range parts {
-		if f := field(part); f < 0 || f != field(parts[0]) {
+		switch part.(type) {
+		case All, Any, Not:
+			return false
+		}
+		if condFields(part) != condFields(parts[0]) {
 			return false
 		}
 	}
@@ -131,15 +123,7 @@ func isComparison(parts Any) bool {
 }
 
 // atomField is the field of a comparison.
-func atomField(c Cond) Field {
-	s := condFields(c)
-	for f := range Field(NumFields) {
-		if s.has(f) {
-			return f
-		}
-	}
-	panic(fmt.Sprintf("compiler: no field in %s", c))
-}
+func atomField(c Cond) Field { return Field(bits.TrailingZeros32(uint32(condFields(c)))) }
 
 func (p *Policy) reason(x reason, r *Request) Reason {
 	f := atomField(x.cond)

@@ -2,6 +2,7 @@ package compiler
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -55,21 +56,14 @@ func AddressValue(a netip.Addr) Value {
 		return mapped.First
 	}
 	b := a.As16()
-	var v Value
-	for i := range 8 {
-		v.Hi = v.Hi<<8 | uint64(b[i])
-		v.Lo = v.Lo<<8 | uint64(b[i+8])
-	}
-	return v
+	return Value{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 }
 
 // Address is the inverse of AddressValue; IPv4-mapped values become IPv4.
 func (v Value) Address() netip.Addr {
 	var b [16]byte
-	for i := range 8 {
-		b[i] = byte(v.Hi >> (56 - 8*i))
-		b[i+8] = byte(v.Lo >> (56 - 8*i))
-	}
+	binary.BigEndian.PutUint64(b[:8], v.Hi)
+	binary.BigEndian.PutUint64(b[8:], v.Lo)
 	return netip.AddrFrom16(b).Unmap()
 }
 

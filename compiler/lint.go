@@ -52,8 +52,8 @@ type linter struct {
 	opts   LintOptions
 	spaces [2]ruleSpace
 	steps  int // left for the policy
-	// question is how many steps one question may take.
-	question int
+
+	question int    // steps that one question may take
 	gone     []bool // rules reported as of no effect
 	open     []int  // rules about which a question was not answered
 	diags    lang.Diagnostics
@@ -115,18 +115,17 @@ func (s *space) real(r region) bool {
 func (l *linter) conditions() {
 	for i := range l.policy.Rules {
 		r := &l.policy.Rules[i]
-		switch all, ok := r.Cond.(All); {
-		case ok && len(all) == 0:
-		default:
-			switch l.holds(r.Cond, l.policy.matchesUnknown(r.Verdict), false) {
-			case none:
-				l.gone[i] = true
-				l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
-			case some:
-				l.condition(r, r.Cond, r.at)
-			case undecided:
-				l.open = append(l.open, i)
-			}
+		if isUnconditional(r.Cond) {
+			continue
+		}
+		switch l.holds(r.Cond, l.policy.matchesUnknown(r.Verdict), false) {
+		case none:
+			l.gone[i] = true
+			l.report(lang.Warning, r.Span, codeNeverTrue, "", "rule `%s` never matches: its condition is never true", r.ID)
+		case some:
+			l.condition(r, r.Cond, r.at)
+		case undecided:
+			l.open = append(l.open, i)
 		}
 	}
 }
@@ -172,10 +171,7 @@ func cut(text string, length int) string {
 func (l *linter) asserts() {
 	for i := range l.policy.Asserts {
 		a := &l.policy.Asserts[i]
-		if all, ok := a.Cond.(All); ok && len(all) == 0 {
-			continue
-		}
-		if l.holds(a.Cond, a.appliesToUnknown(), false) == none {
+		if !isUnconditional(a.Cond) && l.holds(a.Cond, a.appliesToUnknown(), false) == none {
 			l.report(lang.Warning, a.Span, codeVacuousAssert, "", "assert `%s` is about no connection: its condition is never true", a.ID)
 		}
 	}

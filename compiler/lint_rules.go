@@ -94,10 +94,7 @@ func (l *linter) thorough() (restore func()) {
 // all at once.
 func (l *linter) afterUnconditional() {
 	rules := l.policy.Rules
-	i := slices.IndexFunc(rules, func(r Rule) bool {
-		all, ok := r.Cond.(All)
-		return ok && len(all) == 0 && !r.Audit
-	})
+	i := slices.IndexFunc(rules, func(r Rule) bool { return !r.Audit && isUnconditional(r.Cond) })
 	if i < 0 || i == len(rules)-1 {
 		return
 	}
@@ -293,7 +290,7 @@ func (l *linter) instead(rule int, needed []bool) (text string, others []int) {
 func (l *linter) partlyShadowed() {
 	p := l.policy
 	for j := range p.Rules {
-		if all, ok := p.Rules[j].Cond.(All); l.gone[j] || p.Rules[j].Audit || ok && len(all) == 0 {
+		if l.gone[j] || p.Rules[j].Audit || isUnconditional(p.Rules[j].Cond) {
 			continue // what is left over for a rule without a condition is its purpose
 		}
 		takes := make([]bool, j)
@@ -385,30 +382,15 @@ func (p *Policy) withFrozenSets() *Policy {
 	fixed := *p
 	fixed.Sets, fixed.Rules = nil, slices.Clone(p.Rules)
 	for i := range fixed.Rules {
-		fixed.Rules[i].Cond = frozen(fixed.Rules[i].Cond)
+		fixed.Rules[i].Cond = withTests(fixed.Rules[i].Cond, frozen)
 	}
 	return &fixed
 }
 
-// frozen is a condition with the contents of dynamic sets in their place.
-func frozen(c Cond) Cond {
-	switch x := c.(type) {
-	case All:
-		parts := make(All, len(x))
-		for i := range x {
-			parts[i] = frozen(x[i])
-		}
-		return parts
-	case Any:
-		parts := make(Any, len(x))
-		for i := range x {
-			parts[i] = frozen(x[i])
-		}
-		return parts
-	case Not:
-		return Not{frozen(x.X)}
-	case InSet:
+// frozen is a test with the contents of a dynamic set in its place.
+func frozen(test Cond) Cond {
+	if x, ok := test.(InSet); ok {
 		return In{x.Field, x.Set.Ranges}
 	}
-	return c
+	return test
 }

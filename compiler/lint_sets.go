@@ -1,6 +1,7 @@
 package compiler
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/hopgate/hopgate/lang"
@@ -14,13 +15,7 @@ type entry struct {
 
 // compare orders entries by where they begin, wide ones first, then as written.
 func (e entry) compare(f entry) int {
-	if c := e.First.Compare(f.First); c != 0 {
-		return c
-	}
-	if c := f.Last.Compare(e.Last); c != 0 {
-		return c
-	}
-	return e.word - f.word
+	return cmp.Or(e.First.Compare(f.First), f.Last.Compare(e.Last), e.word-f.word)
 }
 
 // maxOverlaps is how many entries of one set are reported.

@@ -20,6 +20,7 @@ func TestLint(t *testing.T) {
 	for _, pattern := range []string{"*.hop", "*.yaml"} {
 		names, err := filepath.Glob(filepath.Join("testdata", "lint", pattern))
 		require.NoError(t, err)
+		require.NotEmpty(t, names)
 		for _, name := range names {
 			t.Run(filepath.Base(name), func(t *testing.T) {
 				text, err := os.ReadFile(name)

@@ -3,6 +3,7 @@ package compiler
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -129,7 +130,7 @@ func mappedLiteral(text, v4 string) *problem {
 
 // badAddress says what keeps the text from being an address.
 func badAddress(text string) *problem {
-	if octets := strings.Split(text, "."); len(octets) == 4 && isDigits(strings.Join(octets, "")) {
+	if octets := strings.Split(text, "."); len(octets) == 4 && !slices.ContainsFunc(octets, func(o string) bool { return !isDigits(o) }) {
 		for i, octet := range octets {
 			n, err := strconv.Atoi(octet)
 			if err != nil || n > 255 {

@@ -14,7 +14,7 @@ import (
 	"github.com/hopgate/hopgate/lang"
 )
 
-// Limits of the language.
+// Limits of the language, in bytes and in files.
 const (
 	maxPolicyFile  = 32 << 20
 	maxSetFile     = 64 << 20
@@ -32,13 +32,17 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSetFile+1))
 }
 
-// open reads the file that a word names, relative to the file the word stands in.
-func (c *checker) open(path *lang.Word, limit int) (name string, text []byte, ok bool) {
-	name = path.Text
-	if path.Source != nil && !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(path.Source.Name), name)
+// pathOf is the file that a word names, relative to the file the word stands in.
+func pathOf(w *lang.Word) string {
+	if w.Source == nil || filepath.IsAbs(w.Text) {
+		return filepath.Clean(w.Text)
 	}
-	name = filepath.Clean(name)
+	return filepath.Join(filepath.Dir(w.Source.Name), w.Text)
+}
+
+// open reads the file that a word names, of at most limit bytes.
+func (c *checker) open(path *lang.Word, limit int) (text []byte, ok bool) {
+	name := pathOf(path)
 	text, err := c.opts.Open(name)
 	if err != nil {
 		var pathErr *fs.PathError
@@ -46,13 +50,13 @@ func (c *checker) open(path *lang.Word, limit int) (name string, text []byte, ok
 			err = pathErr.Err
 		}
 		c.errorf(path.Span, codeUnreadableFile, "cannot read `%s`: %v", name, err)
-		return name, nil, false
+		return nil, false
 	}
 	if len(text) > limit {
 		c.errorf(path.Span, codeLimit, "`%s` is larger than %d MiB", name, limit>>20)
-		return name, nil, false
+		return nil, false
 	}
-	return name, text, true
+	return text, true
 }
 
 // loader finds the files of a policy: first what a file imports, then the file.
@@ -73,11 +77,7 @@ func (l *loader) load(file *lang.File) {
 }
 
 func (l *loader) importFile(imp *lang.Import) {
-	name := imp.Path.Text
-	if imp.Source != nil && !filepath.IsAbs(name) {
-		name = filepath.Join(filepath.Dir(imp.Source.Name), name)
-	}
-	name = filepath.Clean(name)
+	name := pathOf(&imp.Path)
 	if l.cycle(imp, name) || l.seen[name] {
 		return
 	}
@@ -86,7 +86,7 @@ func (l *loader) importFile(imp *lang.Import) {
 		l.errorf(imp.Span, codeLimit, "imports nest deeper than %d", maxImportDepth)
 		return
 	}
-	name, text, ok := l.open(&imp.Path, maxPolicyFile)
+	text, ok := l.open(&imp.Path, maxPolicyFile)
 	if !ok {
 		return
 	}
@@ -153,9 +153,9 @@ func lines(source *lang.Source) iter.Seq[lang.Word] {
 
 // setFile reads the file of a set.
 func (c *checker) setFile(path *lang.Word) *lang.Source {
-	name, text, ok := c.open(path, maxSetFile)
+	text, ok := c.open(path, maxSetFile)
 	if !ok {
 		return nil
 	}
-	return lang.NewSource(name, bytes.TrimPrefix(text, []byte("\ufeff")))
+	return lang.NewSource(pathOf(path), bytes.TrimPrefix(text, []byte("\ufeff")))
 }

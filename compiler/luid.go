@@ -66,8 +66,6 @@ func luidType(name string) (uint64, *problem) {
 		if t.name == name {
 			return t.ifType, nil
 		}
-	}
-	for _, t := range luidTypes {
 		known = append(known, t.name)
 	}
 	hint := "write `iftypeN_INDEX` with the interface type's number"

@@ -153,14 +153,10 @@ func (f *graphPainter) branches(n NodeID) {
 	var kids []NodeID
 	values := map[NodeID][][2]uint64{}
 	for i, k := range node.Kids {
-		last := node.Var.Last()
-		if i+1 < len(node.Starts) {
-			last = node.Starts[i+1] - 1
-		}
 		if values[k] == nil {
 			kids = append(kids, k)
 		}
-		values[k] = append(values[k], [2]uint64{node.Starts[i], last})
+		values[k] = append(values[k], [2]uint64{node.Starts[i], node.last(i)})
 	}
 	rest := kids[0] // the kid that is easiest described as the rest
 	for _, k := range kids[1:] {

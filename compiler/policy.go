@@ -146,6 +146,32 @@ type IsInterface struct {
 	Interface *NamedInterface
 }
 
+// withTests is the condition with another test in the place of each of its own.
+func withTests(c Cond, other func(test Cond) Cond) Cond {
+	parts := func(list []Cond) []Cond {
+		out := make([]Cond, len(list))
+		for i, x := range list {
+			out[i] = withTests(x, other)
+		}
+		return out
+	}
+	switch c := c.(type) {
+	case All:
+		return All(parts(c))
+	case Any:
+		return Any(parts(c))
+	case Not:
+		return Not{withTests(c.X, other)}
+	}
+	return other(c)
+}
+
+// isUnconditional reports whether there is no condition at all.
+func isUnconditional(c Cond) bool {
+	all, ok := c.(All)
+	return ok && len(all) == 0
+}
+
 func (All) cond()         {}
 func (Any) cond()         {}
 func (Not) cond()         {}

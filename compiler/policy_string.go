@@ -69,7 +69,7 @@ func (a *Assert) String() string {
 }
 
 func ifText(c Cond) string {
-	if all, ok := c.(All); ok && len(all) == 0 {
+	if isUnconditional(c) {
 		return ""
 	}
 	return " if " + c.String()

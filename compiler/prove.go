@@ -47,7 +47,7 @@ type ruleSpace struct {
 	rules ruleFormulas
 }
 
-// ruleSpaces are those of a policy, for both families.
+// policySpaces are the spaces of a policy, for both families.
 type policySpaces struct {
 	policy *Policy
 	spaces [2]ruleSpace
@@ -99,7 +99,7 @@ func (both policySpaces) prove(a *Assert) Proof {
 func confirmed(p *Policy, a *Assert, w *Witness) *Counterexample {
 	p = w.Under(p)
 	decision := p.Eval(&w.Request)
-	claim := EvalCond(w.under(a.Cond), &w.Request)
+	claim := EvalCond(withTests(a.Cond, w.under), &w.Request)
 	if claim == False || claim == Maybe && !a.appliesToUnknown() || !a.violatedBy(decision.Verdict) {
 		panic(fmt.Sprintf("compiler: %s does not violate assert `%s`", p.RequestText(&w.Request), a.ID))
 	}

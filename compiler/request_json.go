@@ -115,7 +115,7 @@ func (s *jsonScanner) string(what string) (string, error) {
 			escaped = true
 			s.at++
 		case c < ' ':
-			return "", fmt.Errorf("a line ends inside a string at column %d", s.at+1)
+			return "", fmt.Errorf("a control character inside a string at column %d", s.at+1)
 		}
 	}
 	return "", s.unexpected("the end of the string")

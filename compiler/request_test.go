@@ -108,7 +108,7 @@ func TestRequestErrors(t *testing.T) {
 		`{"remote":"\x"}`:                         "invalid character 'x' in string escape code",
 		`{"remote":"`:                             "expected the end of the string, found the end",
 		`{"remote":"\`:                            "expected the end of the string, found the end",
-		"{\"remote\":\"\n\"}":                     "a line ends inside a string at column 12",
+		"{\"remote\":\"\n\"}":                     "a control character inside a string at column 12",
 	} {
 		_, err := policy.RequestFromJSON([]byte(json))
 		require.EqualError(t, err, want, "%s", json)

@@ -80,7 +80,6 @@ type formula struct {
 	v      int32   // of a literal
 	ranges []Range // of a literal: neither empty nor all the variable's values
 	parts  []formula
-	size   int // literals
 }
 
 type shape uint8
@@ -177,7 +176,7 @@ func (s *space) literal(v Var, ranges []Range, negated bool) formula {
 	case slices.Equal(ranges, s.whole[i]):
 		return always
 	}
-	return formula{shape: literal, v: i, ranges: ranges, size: 1}
+	return formula{shape: literal, v: i, ranges: ranges}
 }
 
 func (s *space) join(op shape, parts []Cond, maybe, negated bool) formula {
@@ -239,11 +238,7 @@ func (s *space) combine(op shape, parts []formula) formula {
 	if len(list) == 1 {
 		return list[0]
 	}
-	f := formula{shape: op, parts: list}
-	for i := range list {
-		f.size += list[i].size
-	}
-	return f
+	return formula{shape: op, parts: list}
 }
 
 // look says how the formula stands in a region; where that is `partly`, also how

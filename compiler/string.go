@@ -241,13 +241,7 @@ func spellRange(f Field, r Range) string {
 func clip(ranges []Range, outer Range) []Range {
 	var in []Range
 	for _, r := range ranges {
-		if r.First.Compare(outer.First) < 0 {
-			r.First = outer.First
-		}
-		if r.Last.Compare(outer.Last) > 0 {
-			r.Last = outer.Last
-		}
-		if r.First.Compare(r.Last) <= 0 {
+		if r = (Range{maxValue(r.First, outer.First), minValue(r.Last, outer.Last)}); !r.Last.less(r.First) {
 			in = append(in, r)
 		}
 	}

@@ -18,7 +18,7 @@ func (p *Policy) WithTables(ranges int) *Policy {
 	t := tabulation{most: ranges, byHash: map[uint64][]*Set{}}
 	rules := slices.Clone(p.Rules)
 	for i := range rules {
-		rules[i].Cond = t.cond(rules[i].Cond)
+		rules[i].Cond = withTests(rules[i].Cond, t.test)
 	}
 	if len(t.sets) == 0 {
 		return p
@@ -34,40 +34,16 @@ type tabulation struct {
 	byHash map[uint64][]*Set
 }
 
-func (t *tabulation) cond(c Cond) Cond {
-	parts := func(list []Cond) []Cond {
-		out := make([]Cond, len(list))
-		for i, x := range list {
-			out[i] = t.cond(x)
-		}
-		return out
-	}
-	switch c := c.(type) {
-	case All:
-		return All(parts(c))
-	case Any:
-		return Any(parts(c))
-	case Not:
-		return Not{t.cond(c.X)}
-	case In:
-		if len(c.Ranges) > t.most {
-			return InSet{c.Field, t.set(c)}
-		}
+func (t *tabulation) test(c Cond) Cond {
+	if in, ok := c.(In); ok && len(in.Ranges) > t.most {
+		return InSet{in.Field, t.set(in)}
 	}
 	return c
 }
 
 // set is the one for a test, the same for equal ones.
 func (t *tabulation) set(c In) *Set {
-	field := c.Field
-	switch field {
-	case LocalAddress:
-		field = RemoteAddress
-	case LocalPort:
-		field = RemotePort
-	case Interface:
-		field = NextHop
-	}
+	field := c.Field.kind()
 	h := uint64(field)
 	for _, r := range c.Ranges {
 		h = mix(mix(mix(mix(h^r.First.Hi)^r.First.Lo)^r.Last.Hi) ^ r.Last.Lo)

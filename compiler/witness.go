@@ -296,7 +296,7 @@ func (w *Witness) Under(p *Policy) *Policy {
 		q.Interfaces[i] = w.named(n)
 	}
 	for i := range q.Rules {
-		q.Rules[i].Cond = w.under(q.Rules[i].Cond)
+		q.Rules[i].Cond = withTests(q.Rules[i].Cond, w.under)
 	}
 	return &q
 }
@@ -336,29 +336,15 @@ func (i *NamedInterface) sameAs(j *NamedInterface) bool {
 	return i == j || i.Kind == j.Kind && i.Value == j.Value
 }
 
-// under is a condition over sets and interfaces as the witness needs them.
-func (w *Witness) under(c Cond) Cond {
-	switch x := c.(type) {
-	case All:
-		parts := make(All, len(x))
-		for i := range x {
-			parts[i] = w.under(x[i])
-		}
-		return parts
-	case Any:
-		parts := make(Any, len(x))
-		for i := range x {
-			parts[i] = w.under(x[i])
-		}
-		return parts
-	case Not:
-		return Not{w.under(x.X)}
+// under is a test of sets and interfaces as the witness needs them.
+func (w *Witness) under(test Cond) Cond {
+	switch x := test.(type) {
 	case InSet:
 		return InSet{x.Field, w.set(x.Set)}
 	case IsInterface:
 		return IsInterface{x.Field, w.named(x.Interface)}
 	}
-	return c
+	return test
 }
 
 // Needs says in words what must hold of sets and interfaces:

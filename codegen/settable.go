@@ -123,7 +123,8 @@ func setBounds(f compiler.Field, ranges []compiler.Range, ipv6 bool) []compiler.
 	}
 	for _, r := range ranges {
 		if address {
-			if compiler.IsMapped(r) == ipv6 {
+			var ok bool
+			if r, ok = r.OfFamily(ipv6); !ok {
 				continue
 			}
 			if !ipv6 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -106,6 +107,16 @@ func TestSetTableCorners(t *testing.T) {
 			require.Equal(t, c.ranges, back)
 		})
 	}
+}
+
+// The IPv4 addresses of a range that reaches over both families.
+func TestSetTableOfBothFamilies(t *testing.T) {
+	blocks, err := SetTable(compiler.RemoteAddress, []compiler.Range{compiler.RemoteAddress.Domain()}, false)
+	require.NoError(t, err)
+	_, back, err := TableRanges(blocks, false)
+	require.NoError(t, err)
+	first, last := netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("255.255.255.255")
+	require.Equal(t, []compiler.Range{{First: compiler.AddressValue(first), Last: compiler.AddressValue(last)}}, back)
 }
 
 // A damaged table is an error, never a panic.

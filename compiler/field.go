@@ -151,5 +151,5 @@ func (f Field) Known(v Value) bool {
 	return true
 }
 
-// IsMapped reports whether a range of addresses is one of IPv4 addresses.
+// IsMapped reports whether a range of addresses is one of IPv4 addresses only.
 func IsMapped(r Range) bool { return mapped.Contains(r.First) && mapped.Contains(r.Last) }

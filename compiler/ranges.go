@@ -49,6 +49,17 @@ func complement(ranges []Range, domain Range) []Range {
 	return append(out, Range{next, domain.Last})
 }
 
+// OfFamily is the part of a range of addresses that connections of a family can have; ok
+// is false for none. That of IPv6 may reach over the IPv4-mapped block, where no IPv6
+// connection is.
+func (r Range) OfFamily(ipv6 bool) (part Range, ok bool) {
+	if ipv6 {
+		return r, !IsMapped(r)
+	}
+	part = Range{maxValue(r.First, mapped.First), minValue(r.Last, mapped.Last)}
+	return part, !part.Last.less(part.First)
+}
+
 // compare orders ranges by their first value, then by their last.
 func (r Range) compare(s Range) int {
 	if c := r.First.Compare(s.First); c != 0 {

@@ -1,15 +1,20 @@
 package tests
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/codegen/proof"
 	"github.com/hopgate/hopgate/compiler"
 	"github.com/hopgate/hopgate/lang"
+	"github.com/hopgate/hopgate/runtime"
 	"github.com/hopgate/hopgate/tests/gen"
 )
 
@@ -120,6 +125,38 @@ func TestChangeSet(t *testing.T) {
 	require.ErrorContains(t, i.ChangeSet("ports", compiler.AddToSet, []string{"25/tcp"}), "cannot hold `25/tcp`")
 	require.ErrorContains(t, i.ChangeSet("live", compiler.AddToSet, []string{"10.0.0.1/8"}), "10.0.0.0/8")
 	require.True(t, denied("203.0.113.9:1"), "after errors")
+}
+
+// A range of a set may reach over both families: 0.0.0.0/0 and ::/0 are one range.
+func TestSetsOfBothFamilies(t *testing.T) {
+	const text = "policy sets {\n default allow\n set live dynamic = { %s }\n rule live: deny if remote_address in $live\n}"
+	for _, values := range [][]string{{"0.0.0.0/0", "::/0"}, {"255.255.255.0/24", "::1:0:0:0/80"}, {"0.0.0.0/8", "::fffe:0:0/96"}} {
+		t.Run(strings.Join(values, " "), func(t *testing.T) {
+			p := check(t, "sets.hop", fmt.Sprintf(text, strings.Join(values, ", ")))
+			started, changed := program(t, p, true), program(t, check(t, "sets.hop", fmt.Sprintf(text, "")), true)
+			for _, value := range values {
+				require.NoError(t, changed.ChangeSet("live", compiler.AddToSet, []string{value}))
+			}
+			for _, to := range []string{"0.0.0.0", "0.255.255.255", "8.8.8.8", "255.255.255.0", "255.255.255.255", "::", "::fffe:0:0", "::fffe:ffff:ffff", "::1:0:0:0", "::2:0:0:0", "2001:db8::1"} {
+				r := compiler.NoContext()
+				r.Remote = netip.AddrPortFrom(netip.MustParseAddr(to), 443)
+				for _, i := range []*runtime.Instance{started, changed} {
+					got, err := i.Eval(&r)
+					require.NoError(t, err)
+					require.Equal(t, p.Eval(&r), got, to)
+				}
+			}
+			d, err := compiler.Compile(p, nil)
+			require.NoError(t, err)
+			made, err := codegen.Generate(d, &codegen.Options{})
+			require.NoError(t, err)
+			var object bytes.Buffer
+			require.NoError(t, made.WriteELF(&object))
+			found, err := proof.Check(p, object.Bytes(), 0)
+			require.NoError(t, err)
+			require.Equal(t, proof.Proved, found.Status, "%s", found)
+		})
+	}
 }
 
 // TestManyLists makes rules with as many lists of ranges as there are widths of a

@@ -37,7 +37,11 @@ func checkBlocks(s *compiler.Set, ipv6 bool, blocks []byte) error {
 	}
 	var want []compiler.Range
 	for _, r := range s.Ranges {
-		if s.Field != compiler.RemoteAddress || compiler.IsMapped(r) != ipv6 {
+		ok := true
+		if s.Field == compiler.RemoteAddress {
+			r, ok = r.OfFamily(ipv6)
+		}
+		if ok {
 			want = append(want, r)
 		}
 	}

@@ -161,21 +161,12 @@ func (w *cWriter) within(f compiler.Field, r compiler.Range) string {
 	if f != compiler.RemoteAddress && f != compiler.LocalAddress {
 		return cRange(cNames[f], r.First.Lo, r.Last.Lo, f.Domain().Last.Lo)
 	}
-	if w.family == 4 {
-		first, last := r.First, r.Last
-		if first.Compare(v4(0)) < 0 {
-			first = v4(0)
-		}
-		if last.Compare(v4(math.MaxUint32)) > 0 {
-			last = v4(math.MaxUint32)
-		}
-		if first.Compare(last) > 0 {
-			return "0"
-		}
-		return cRange(cNames[f]+"4", first.Lo&math.MaxUint32, last.Lo&math.MaxUint32, math.MaxUint32)
-	}
-	if compiler.IsMapped(r) {
+	r, ok := r.OfFamily(w.family == 6)
+	switch {
+	case !ok:
 		return "0"
+	case w.family == 4:
+		return cRange(cNames[f]+"4", r.First.Lo&math.MaxUint32, r.Last.Lo&math.MaxUint32, math.MaxUint32)
 	}
 	high, low := cNames[f]+"_high", cNames[f]+"_low"
 	if r.First.Hi == r.Last.Hi {

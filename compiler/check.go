@@ -238,7 +238,7 @@ func (c *checker) checkTests(tests []*lang.Test) {
 		if by != "" && by != DefaultRule {
 			c.expectRule(t.By)
 		}
-		c.policy.Tests = append(c.policy.Tests, Test{Span: t.Span, Request: r.finish(), Expect: t.Expect.Verdict, By: by, Source: t})
+		c.policy.Tests = append(c.policy.Tests, Test{Span: t.Span, Request: r.finish(), Expect: t.Expect.Verdict, By: by})
 	}
 	c.within = ""
 }

@@ -292,19 +292,17 @@ func (c *checker) addElement(s *set, w lang.Word) *lang.Diagnostic {
 	if w.Ref {
 		return c.addNamedElement(s, w)
 	}
-	if p := s.union.add(w.Text); p != nil {
+	add := s.union.add
+	if s.Dynamic {
+		add = s.union.addPlain
+	}
+	if p := add(w.Text); p != nil {
 		return c.report(w.Span, c.orName(w, p))
 	}
 	if s.endpoint.Text == "" && len(s.union.endpoints) > 0 {
 		s.endpoint = w
 	}
-	u := &s.union
-	if !s.Dynamic || !u.unknown && len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) == 0 {
-		return nil
-	}
-	u.unknown, u.endpoints, u.ranges[tcp], u.ranges[udp] = false, nil, nil, nil
-	return c.report(w.Span, wrong(codeDynamicElement, "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs",
-		"a dynamic set cannot hold `%s`", w.Text))
+	return nil
 }
 
 // addNamedElement puts what a constant set names in the place of the name.

@@ -224,17 +224,17 @@ type trees struct {
 // target has no room for both.
 func (t *trees) better(than *trees, room int) bool {
 	path, size := t.cost()
-	was, before := than.cost()
+	otherPath, otherSize := than.cost()
 	switch {
-	case room > 0 && max(size, before) > room:
-		return size < before
+	case room > 0 && max(size, otherSize) > room:
+		return size < otherSize
 	case room > SmallRoom:
-		return path < was
-	case room < 0 && max(size, before) > KernelRoom:
-		return size < before
+		return path < otherPath
+	case room < 0 && max(size, otherSize) > KernelRoom:
+		return size < otherSize
 	}
 	// Half the path is worth four times the size.
-	return path*path*float64(size+1) < was*was*float64(before+1)
+	return path*path*float64(size+1) < otherPath*otherPath*float64(otherSize+1)
 }
 
 // cost is the path of a connection for which all intervals of a node are alike, in cycles,

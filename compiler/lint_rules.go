@@ -47,10 +47,10 @@ func (s *ruleSpace) decides(find *search, f *formula, part func(rule int) part, 
 			case p == fine:
 				before = append(before, &obstacle{formula: s.rules.list[i], rule: i, used: rel == covers})
 			case find.within(r, s.rules.list[i], func() bool { return find.uncovered(r, before, here) }):
-				// Where nothing was found, a rule before decides: this one is out
-				// of the way for those that follow.
 				return true
 			}
+			// A sought rule that decides nowhere here is no obstacle to those that follow:
+			// where it matches, one before it decides.
 			if rel == covers {
 				return false
 			}

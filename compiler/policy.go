@@ -84,7 +84,6 @@ type Test struct {
 	Request Request
 	Expect  lang.Verdict
 	By      string // rule id, or "" for any
-	Source  *lang.Test
 }
 
 // Set is a dynamic set. Ranges are its contents when the policy starts, sorted

@@ -28,11 +28,7 @@ func (c SetChange) Apply(ranges, change []Range) []Range {
 func SetRanges(f Field, literals []string) ([]Range, error) {
 	u := &union{kind: f}
 	for _, text := range literals {
-		p := u.add(text)
-		if p == nil && (u.unknown || len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) > 0) {
-			p = wrong(codeDynamicElement, "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs", "a dynamic set cannot hold `%s`", text)
-		}
-		switch {
+		switch p := u.addPlain(text); {
 		case p == nil:
 		case p.hint != "":
 			return nil, fmt.Errorf("%w [%s]: %s", p, p.code, p.hint)

@@ -53,6 +53,17 @@ func (u *union) add(text string) *problem {
 	panic(fmt.Sprintf("compiler: no literals of %s", u.kind))
 }
 
+// addPlain is add for a dynamic set, which has no room for `unknown`, a port beside an
+// address, or a protocol.
+func (u *union) addPlain(text string) *problem {
+	p := u.add(text)
+	if p == nil && (u.unknown || len(u.endpoints)+len(u.ranges[tcp])+len(u.ranges[udp]) > 0) {
+		u.unknown, u.endpoints, u.ranges[tcp], u.ranges[udp] = false, nil, nil, nil
+		return wrong(codeDynamicElement, "it holds addresses, prefixes, ranges, plain ports, numbers and LUIDs", "a dynamic set cannot hold `%s`", text)
+	}
+	return p
+}
+
 func (u *union) addUnknown() *problem {
 	if u.kind.NotAvailable() == nil {
 		return wrong(codeNeverUnknown, "only interface_type, tunnel_type, next_hop, sub_interface and interface can be unknown",

@@ -91,35 +91,29 @@ func (p *parser) unary() (Expr, bool) {
 	return x, true
 }
 
-// joinOr and joinAnd make one node of terms that are joined by the same word.
+// joinOr and joinAnd make one node of terms, and of the terms of those that are joined by
+// the same word.
 func joinOr(at Span, terms []Expr) *Or {
-	flat := terms
-	if slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(*Or); return ok }) {
-		flat = nil
-		for _, x := range terms {
-			if or, ok := x.(*Or); ok {
-				flat = append(flat, or.Terms...)
-			} else {
-				flat = append(flat, x)
-			}
-		}
-	}
-	return &Or{Span: at, Terms: flat}
+	return &Or{Span: at, Terms: opened(terms, func(x *Or) []Expr { return x.Terms })}
 }
 
 func joinAnd(at Span, terms []Expr) Expr {
-	flat := terms
-	if slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(*And); return ok }) {
-		flat = nil
-		for _, x := range terms {
-			if and, ok := x.(*And); ok {
-				flat = append(flat, and.Terms...)
-			} else {
-				flat = append(flat, x)
-			}
+	return &And{Span: at, Terms: opened(terms, func(x *And) []Expr { return x.Terms })}
+}
+
+func opened[T Expr](terms []Expr, inside func(T) []Expr) []Expr {
+	if !slices.ContainsFunc(terms, func(x Expr) bool { _, ok := x.(T); return ok }) {
+		return terms
+	}
+	var flat []Expr
+	for _, x := range terms {
+		if joined, ok := x.(T); ok {
+			flat = append(flat, inside(joined)...)
+		} else {
+			flat = append(flat, x)
 		}
 	}
-	return &And{Span: at, Terms: flat}
+	return flat
 }
 
 var operators = [...]Op{

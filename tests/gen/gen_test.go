@@ -82,7 +82,9 @@ func truths(p *compiler.Policy, r *compiler.Request) string {
 // Traffic comes to an end for a policy that no IPv4 connection meets.
 func TestTrafficOfIPv6Policy(t *testing.T) {
 	policy := check(t, "ipv6.hop", NastyPolicy(rand.New(rand.NewPCG(1, 1)), 20, Nasty()["ipv6"]))
-	for _, r := range Traffic(1, policy, 100) {
+	requests := Traffic(1, policy, 100)
+	require.Len(t, requests, 100)
+	for _, r := range requests {
 		require.Equal(t, 4, r.Family())
 	}
 }

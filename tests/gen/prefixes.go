@@ -66,19 +66,12 @@ func Last(p netip.Prefix) netip.Addr { return lastValue(p).Address() }
 func lastValue(p netip.Prefix) compiler.Value {
 	last := compiler.AddressValue(p.Addr())
 	free := p.Addr().BitLen() - p.Bits()
-	last.Lo |= 1<<min(free, 64) - 1
-	if free >= 64 {
-		last.Lo = ^uint64(0)
+	last.Lo |= 1<<free - 1 // all ones from 64 bits on
+	if free > 64 {
 		last.Hi |= 1<<(free-64) - 1
 	}
 	return last
 }
 
 // Next is the value after v.
-func Next(v compiler.Value) compiler.Value {
-	v.Lo++
-	if v.Lo == 0 {
-		v.Hi++
-	}
-	return v
-}
+func Next(v compiler.Value) compiler.Value { return add(v, 1) }

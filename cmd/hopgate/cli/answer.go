@@ -19,6 +19,15 @@ type answer struct {
 	Explanation []string `json:"explanation,omitempty"` // each rule up to the one that decided
 }
 
+// newAnswer says what a policy has decided.
+func newAnswer(p *compiler.Policy, d compiler.Decision) answer {
+	a := answer{Verdict: d.Verdict.String(), Rule: p.RuleID(d.Rule)}
+	if d.Audit >= 0 {
+		a.Audit = p.RuleID(d.Audit)
+	}
+	return a
+}
+
 // text is the answer for a person.
 func (a answer) text() string {
 	s := a.Verdict
@@ -38,7 +47,7 @@ const maxRequest = 64 << 10
 // nothing more to read. A bad line is answered with its error, and makes the whole
 // a no.
 func (c *console) answerLines(requests io.Reader, policy *compiler.Policy, decide engine) error {
-	in := bufio.NewReaderSize(requests, maxRequest)
+	in := bufio.NewReaderSize(requests, maxRequest+len("\n"))
 	bad := 0
 	for {
 		line, err := readLine(in)

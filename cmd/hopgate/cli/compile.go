@@ -90,8 +90,8 @@ or for Graphviz; it needs no --bind.`,
 }
 
 // generate compiles a policy. The hash is one of its meaning: the same for both
-// spellings, whatever interfaces are bound to. Without counters nobody sees which of two like rules
-// decided, so they may share code.
+// spellings, whatever interfaces are bound to. Without counters nobody sees which of two
+// like rules decided, so they may share code.
 func generate(policy *compiler.Policy, opts *codegen.Options) (*codegen.Program, *compiler.Diagram, error) {
 	diagram, err := compiler.Compile(policy, &compiler.CompileOptions{
 		MergeRules:     opts.NoCounters,

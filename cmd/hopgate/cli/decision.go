@@ -3,11 +3,13 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode"
 
 	"github.com/hopgate/hopgate/codegen"
+	"github.com/hopgate/hopgate/lang"
 )
 
 // decided is an event with the program that wrote it.
@@ -48,12 +50,8 @@ func (c *console) printDecision(o *kernelOptions, e decided) error {
 	if o.json {
 		_ = c.printJSONLine(line)
 	} else {
-		fmt.Fprintf(c.out, "%s: %s", line.text(), line.Remote)
-		if name, ok := map[uint8]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}[line.Protocol]; ok {
-			fmt.Fprintf(c.out, "/%s", name)
-		} else {
-			fmt.Fprintf(c.out, "/%d", line.Protocol)
-		}
+		protocol := cmp.Or(lang.ProtocolName(line.Protocol), fmt.Sprint(line.Protocol))
+		fmt.Fprintf(c.out, "%s: %s/%s", line.text(), line.Remote, protocol)
 		if line.Interface != "" {
 			fmt.Fprintf(c.out, " by %s", printable(line.Interface))
 		}

@@ -11,14 +11,7 @@ type engine func(*compiler.Request) (answer, error)
 
 // referenceEngine asks the rules themselves.
 func referenceEngine(policy *compiler.Policy) engine {
-	return func(r *compiler.Request) (answer, error) {
-		d := policy.Eval(r)
-		a := answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)}
-		if d.Audit >= 0 {
-			a.Audit = policy.RuleID(d.Audit)
-		}
-		return a, nil
-	}
+	return func(r *compiler.Request) (answer, error) { return newAnswer(policy, policy.Eval(r)), nil }
 }
 
 // hookEngine compiles the policy and asks the program, in a hook of its own; the

@@ -31,7 +31,7 @@ unknown. Interfaces that are not bound get a LUID of their own.`,
 	explain := cmd.Flags().Bool("explain", false, "add each rule up to the one that decides, and why it matched or did not")
 	asJSON := cmd.Flags().Bool("json", false, "print the answer as JSON, as --requests always does")
 	cmd.RunE = run(func(args []string) error {
-		if cmd.Flags().Changed("given") == cmd.Flags().Changed("requests") {
+		if cmd.Flags().Changed("given") == (*requests != "") {
 			return misuse{errors.New("give one of --given and --requests")}
 		}
 		policy, err := load(args[0], &compiler.Options{Bind: bind, BindAll: true})

@@ -115,7 +115,7 @@ type example struct {
 
 // newExample shows what a policy decides on a witness.
 func newExample(p *compiler.Policy, w *compiler.Witness, d compiler.Decision) *example {
-	e := &example{Request: map[string]string{}, While: w.Needs(), answer: answer{Verdict: d.Verdict.String(), Rule: p.RuleID(d.Rule)}}
+	e := &example{Request: map[string]string{}, While: w.Needs(), answer: newAnswer(p, d)}
 	p = w.Under(p)
 	e.Given = p.RequestText(&w.Request)
 	for _, g := range p.Givens(&w.Request) {

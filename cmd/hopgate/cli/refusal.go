@@ -10,7 +10,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// explainRefusal prints the verifier's log if that was asked for.
+// explainRefusal prints the verifier's log if that was asked for; else the error it gives
+// says how to.
 func (c *console) explainRefusal(o *kernelOptions, err error) error {
 	verifier := new(ebpf.VerifierError)
 	if errors.As(err, &verifier) && len(verifier.Log) > 0 {

@@ -74,9 +74,9 @@ func (c *console) readValues(path string) ([]string, error) {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxSetFile+1))
-	if err == nil && len(text) > maxSetFile {
-		err = fmt.Errorf("%s: a set's file has %d bytes at most", path, maxSetFile)
+	text, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err == nil && len(text) > maxInput {
+		err = fmt.Errorf("%s: a set's file has %d bytes at most", path, maxInput)
 	}
 	var values []string
 	for line := range strings.Lines(string(text)) {
@@ -87,6 +87,3 @@ func (c *console) readValues(path string) ([]string, error) {
 	}
 	return values, err
 }
-
-// maxSetFile is the limit on a set's file, in bytes (see language.md).
-const maxSetFile = 64 << 20

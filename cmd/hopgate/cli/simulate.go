@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"maps"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -98,8 +99,8 @@ func loadCast(paths []string, bind bindings) (*cast, error) {
 		}
 		c.programs = append(c.programs, program)
 	}
-	for name, luid := range bind {
-		c.names.Interfaces = append(c.names.Interfaces, &compiler.NamedInterface{Name: name, Bound: true, LUID: luid})
+	for _, name := range slices.Sorted(maps.Keys(bind)) {
+		c.names.Interfaces = append(c.names.Interfaces, &compiler.NamedInterface{Name: name, Bound: true, LUID: bind[name]})
 	}
 	return c, nil
 }

@@ -176,11 +176,7 @@ func tableEngine(policy *compiler.Policy) (engine, error) {
 		if err != nil {
 			return answer{}, err
 		}
-		a := answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)}
-		if d.Audit >= 0 {
-			a.Audit = policy.RuleID(d.Audit)
-		}
-		return a, nil
+		return newAnswer(policy, d), nil
 	}, nil
 }
 

@@ -100,7 +100,7 @@ func runTests(path string, policy *compiler.Policy, coverage bool) testedPolicy 
 			Given:    policy.RequestText(&t.Request),
 			Passed:   d.Verdict == t.Expect && (t.By == "" || t.By == policy.RuleID(d.Rule)),
 			Expected: answer{Verdict: t.Expect.String(), Rule: t.By},
-			Got:      answer{Verdict: d.Verdict.String(), Rule: policy.RuleID(d.Rule)},
+			Got:      newAnswer(policy, d),
 		}
 		if !r.Passed {
 			r.Got.Explanation = explanation(policy, &t.Request)

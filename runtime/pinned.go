@@ -79,7 +79,9 @@ func (p *pinnedProgram) carry(rules []codegen.Rule, counts []uint64) {
 		carried = map[string]uint64{}
 	}
 	for i, n := range counts {
-		carried[rules[i].ID] += n
+		if n > 0 { // rules come and go for as long as the policy is pinned
+			carried[rules[i].ID] += n
+		}
 	}
 	p.Carried = carried
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -200,6 +201,24 @@ func TestPinnedCountersAfterReload(t *testing.T) {
 	decided(3)
 	require.EqualValues(t, 3, counts(t, k)["one"])
 	require.NoError(t, k.Close())
+	require.NoError(t, runtime.Unpin(dir))
+}
+
+// What is pinned of a program does not grow by rules of others that have decided nothing.
+func TestPinnedDescriptionStaysSmall(t *testing.T) {
+	dir := filepath.Join(bpffs(t), "small")
+	var many strings.Builder
+	many.WriteString("policy many { default allow\n")
+	for i := range 1000 {
+		fmt.Fprintf(&many, "rule r%d: deny if remote_port == %d\n", i, 20000+i)
+	}
+	many.WriteString("}")
+	require.NoError(t, attach(t, many.String(), runtime.KernelOptions{Pin: dir}).Close())
+	require.NoError(t, attach(t, pinnedPolicy, runtime.KernelOptions{Pin: dir}).Close())
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, "hopgate_program"), nil)
+	require.NoError(t, err)
+	defer m.Close()
+	require.EqualValues(t, 1, m.MaxEntries())
 	require.NoError(t, runtime.Unpin(dir))
 }
 

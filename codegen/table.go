@@ -407,8 +407,12 @@ func (t *Table) NamesInterfaces() bool {
 // TableIfindexAt is the place of the ifindex of an interface in the value.
 func TableIfindexAt(number int) int { return headerIfindex + 4*number }
 
-// TableGenerationAt is the place of the u32 generation in the value.
-const TableGenerationAt = headerGeneration
+// Places in the value of the u32 generation, and of the u64 cookie of the namespace that
+// the interfaces are in.
+const (
+	TableGenerationAt = headerGeneration
+	TableNetworkAt    = headerNetwork
+)
 
 // TableSetBase is the key of a policy's first set in SetsMap. Only every other policy of
 // a hook has the same.

@@ -1,8 +1,6 @@
 package runtime
 
 import (
-	"fmt"
-
 	"github.com/cilium/ebpf/link"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -38,18 +36,10 @@ func (k *Kernel) carryCounters(next *loaded, t *codegen.Table) {
 func (k *Kernel) Status() (*Status, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
-		return nil, ErrClosed
-	}
-	k.noticeTable()
-	counters, err := k.now.counters()
+	s, err := k.status()
 	if err != nil {
-		return nil, fmt.Errorf("%w: counters: %w", ErrKernel, err)
+		return nil, err
 	}
-	if counters != nil {
-		defer counters.Close()
-	}
-	s := newStatus(&k.pinned, counters)
 	if k.before != nil {
 		before := map[string]uint64{}
 		for i, n := range decisions(k.before, len(k.beforeIDs)) {

@@ -28,11 +28,13 @@ func (k *Kernel) refreshDevices(m *ebpf.Map) (changed bool, err error) {
 	known := map[uint64]codegen.Device{}
 	var key codegen.DeviceKey
 	var d codegen.Device
-	for entries := m.Iterate(); entries.Next(&key, &d); {
+	entries := m.Iterate()
+	for entries.Next(&key, &d) {
 		if key.Network == k.state.Network {
 			known[key.Index] = d
 		}
 	}
+	err = entries.Err()
 	for index := range known {
 		if _, ok := found[index]; !ok {
 			err = errors.Join(err, m.Delete(codegen.DeviceKey{Network: k.state.Network, Index: index}))

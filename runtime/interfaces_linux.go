@@ -81,12 +81,15 @@ func (f *follower) subscribed(k *Kernel) error {
 		}
 	}()
 	for {
+		var again <-chan time.Time
 		if err := k.refreshInterfaces(); err != nil {
 			k.problem(err)
+			again = time.After(time.Second)
 		}
 		select {
 		case <-f.stop:
 			return nil
+		case <-again:
 		case err := <-lost:
 			return err
 		case _, ok := <-updates:

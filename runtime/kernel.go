@@ -10,8 +10,8 @@ import (
 // ErrKernel is wrapped by errors that say what this host's kernel refuses.
 var ErrKernel = errors.New("the kernel says no")
 
-// ErrNotPinned is wrapped by errors of Linux that leave the new program in force, though what
-// is pinned of it is in part of the program before.
+// ErrNotPinned is wrapped by errors of Linux, and of LoadPinnedTable, that leave the new
+// program or policy in force, though what is pinned of it is in part of the one before.
 var ErrNotPinned = errors.New("it is in force, but not pinned")
 
 // KernelOptions configures AttachKernel.

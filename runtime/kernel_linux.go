@@ -334,8 +334,7 @@ func (k *Kernel) refreshInterfaces() error {
 	if m := k.now.Maps[codegen.DevicesMap]; m != nil {
 		changed, err = k.refreshDevices(m)
 	}
-	before := k.generation
-	if k.noticeTable(); k.generation != before {
+	if k.noticeTable() {
 		k.bound = nil
 	}
 	policy, failed := k.now.current()
@@ -343,7 +342,9 @@ func (k *Kernel) refreshInterfaces() error {
 		return errors.Join(err, failed)
 	}
 	found, failed := findInterfaces(policy.Interfaces)
-	err = errors.Join(err, failed)
+	if failed != nil {
+		err, found = errors.Join(err, failed), k.bound
+	}
 	if !changed && slices.Equal(found, k.bound) {
 		return err
 	}
@@ -359,7 +360,7 @@ func (k *Kernel) refreshInterfaces() error {
 	k.takeGeneration()
 	k.bound = found
 	if k.now.engine() {
-		err = errors.Join(err, k.now.bindTable(found))
+		err = errors.Join(err, k.now.bindTable(found, k.state.Network))
 	} else {
 		k.state.Interfaces = found
 		err = errors.Join(err, k.now.setState(&k.state))

@@ -412,18 +412,10 @@ func (k *Kernel) pinPath(name string) string { return path.Join(k.opts.Pin, name
 func (k *Kernel) Status() (*Status, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
-		return nil, ErrClosed
-	}
-	k.noticeTable()
-	counters, err := k.now.counters()
+	s, err := k.status()
 	if err != nil {
-		return nil, fmt.Errorf("%w: counters: %w", ErrKernel, err)
+		return nil, err
 	}
-	if counters != nil {
-		defer counters.Close()
-	}
-	s := newStatus(&k.pinned, counters)
 	for _, stage := range k.stages {
 		s.Stages = append(s.Stages, StageStatus{Section: stage.attach.Section(), Program: stage.program, Attached: true})
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -22,15 +23,13 @@ type loaded struct {
 	events *ringbuf.Reader // nil where there are none
 	done   chan struct{}   // closed when the last event has been read
 
-	// means tells what the events of a generation of an engine's tables mean; nil for
-	// other programs.
-	means func(generation uint8) *codegen.Program
+	mu    sync.Mutex
+	known map[uint8]policyOf // policies that an engine has had, by what events have of their generation
 }
 
 // newLoaded takes the collection over, unless it fails, and starts to read events.
 func newLoaded(program *codegen.Program, collection *ebpf.Collection, opts *KernelOptions) (*loaded, error) {
-	l := &loaded{program: program, hook: opts.hook(), Collection: collection, done: make(chan struct{})}
-	l.means = l.meaning()
+	l := &loaded{program: program, hook: opts.hook(), Collection: collection, done: make(chan struct{}), known: map[uint8]policyOf{}}
 	events := collection.Maps[codegen.EventsMap]
 	if events == nil || opts.Event == nil {
 		close(l.done)
@@ -56,12 +55,12 @@ func (l *loaded) readEvents(opts *KernelOptions) {
 		if err == nil {
 			event, err = codegen.DecodeEvent(record.RawSample)
 		}
+		var program *codegen.Program
+		if err == nil {
+			program, err = l.meaning(event.Generation)
+		}
 		switch {
 		case err == nil:
-			program := l.program
-			if l.means != nil {
-				program = l.means(event.Generation)
-			}
 			if max(event.Rule, event.Audit) < len(program.Rules) {
 				opts.Event(program, &event)
 			}

@@ -16,18 +16,26 @@ func lockPins(dir string) (unlock func(), err error) {
 	if dir == "" {
 		return func() {}, nil
 	}
-	f, err := os.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("nothing is pinned in %s: %w", dir, fs.ErrNotExist)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	for {
+		f, err := os.Open(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("nothing is pinned in %s: %w", dir, fs.ErrNotExist)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			_ = f.Close()
+			return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
+		}
+		// Meanwhile the directory may have been removed and another one made.
+		locked, _ := f.Stat()
+		present, _ := os.Stat(dir)
+		if os.SameFile(locked, present) {
+			return func() { _ = f.Close() }, nil
+		}
 		_ = f.Close()
-		return nil, &fs.PathError{Op: "flock", Path: dir, Err: err}
 	}
-	return func() { _ = f.Close() }, nil
 }
 
 const arrayType = ebpf.Array

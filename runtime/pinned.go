@@ -101,6 +101,22 @@ func newStatus(p *pinnedProgram, counters *ebpf.Map) *Status {
 	return s
 }
 
+// status is Status without the stages.
+func (k *Kernel) status() (*Status, error) {
+	if k.closed {
+		return nil, ErrClosed
+	}
+	k.noticeTable()
+	counters, err := k.now.counters()
+	if err != nil {
+		return nil, fmt.Errorf("%w: counters: %w", ErrKernel, err)
+	}
+	if counters != nil {
+		defer counters.Close()
+	}
+	return newStatus(&k.pinned, counters), nil
+}
+
 // PinnedStatus says what is pinned under a path, whether the process that did so still
 // runs or not. The error is fs.ErrNotExist if nothing is.
 func PinnedStatus(dir string) (*Status, error) {

@@ -33,6 +33,9 @@ func (k *Kernel) ChangeSet(name string, change compiler.SetChange, literals []st
 		return err
 	}
 	defer unlock()
+	if err := k.inForce(); err != nil {
+		return err
+	}
 	policy, err := k.now.current()
 	if err != nil {
 		return err

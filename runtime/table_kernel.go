@@ -269,6 +269,10 @@ func OpenTables(dir string) (*PinnedTables, error) {
 	return p, nil
 }
 
+func (p *PinnedTables) inner(hook compiler.Hook) (*ebpf.Map, error) {
+	return p.TableMaps.(kernelTables).inner(hook)
+}
+
 // Close lets go of the maps; they go on.
 func (p *PinnedTables) Close() error {
 	var errs []error

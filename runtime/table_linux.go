@@ -64,8 +64,9 @@ func loadingHere(t *codegen.Table) (codegen.TableLoading, error) {
 	return loading(t, network)
 }
 
-// bindTable writes the interfaces of the table in force.
-func (l *loaded) bindTable(found []uint32) error {
+// bindTable writes the interfaces of the table in force, which whoever has loaded it may
+// have looked up in another namespace.
+func (l *loaded) bindTable(found []uint32, network uint64) error {
 	inner, err := l.tables().inner(compiler.Connect)
 	if inner == nil {
 		return err
@@ -75,5 +76,6 @@ func (l *loaded) bindTable(found []uint32) error {
 	for i, index := range found {
 		parts = append(parts, codegen.TablePart{At: codegen.TableIfindexAt(i), Data: binary.LittleEndian.AppendUint32(nil, index)})
 	}
+	parts = append(parts, codegen.TablePart{At: codegen.TableNetworkAt, Data: binary.LittleEndian.AppendUint64(nil, network)})
 	return writeParts(inner, parts)
 }

@@ -3,11 +3,12 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
-	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -45,47 +46,65 @@ func (l *loaded) generation() (uint32, error) {
 	return g, err
 }
 
+// policyOf is an engine with the policy of a generation of its table.
+type policyOf struct {
+	generation uint32
+	program    *codegen.Program
+}
+
 // current is the program with what is known of the policy in force, which another
 // process may have loaded.
 func (l *loaded) current() (*codegen.Program, error) {
-	if l.means == nil {
+	if !l.engine() {
 		return l.program, nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	generation, err := l.generation()
 	if err != nil {
 		return nil, err
 	}
-	return l.means(uint8(generation)), nil
+	if p, ok := l.known[uint8(generation)]; ok && p.generation == generation {
+		return p.program, nil
+	}
+	return l.learn()
 }
 
-// meaning remembers the policies that the engine has had.
-func (l *loaded) meaning() func(generation uint8) *codegen.Program {
+// meaning is the program with the policy that an event is of.
+func (l *loaded) meaning(generation uint8) (*codegen.Program, error) {
 	if !l.engine() {
-		return nil
+		return l.program, nil
 	}
-	var mu sync.Mutex
-	known := map[uint8]*codegen.Program{}
-	return func(generation uint8) *codegen.Program {
-		mu.Lock()
-		defer mu.Unlock()
-		if p := known[generation]; p != nil {
-			return p
-		}
-		value, err := l.tables().Table(l.hook)
-		if err == nil && value != nil {
-			if t, _, err := codegen.ParseTableSheets(value); err == nil {
-				if p, err := describedBy(l.program, t); err == nil {
-					now := uint8(codegen.TableGeneration(value))
-					delete(known, now+128) // so that it is read anew when it comes round again
-					known[now] = p
-				}
-			}
-		}
-		if p := known[generation]; p != nil {
-			return p
-		}
-		return l.program
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p, ok := l.known[generation]; ok {
+		return p.program, nil
 	}
+	_, err := l.learn()
+	if p, ok := l.known[generation]; ok {
+		return p.program, nil
+	}
+	return nil, cmp.Or(err, errors.New("one of a policy that another has followed already"))
+}
+
+// learn reads the policy in force from its table.
+func (l *loaded) learn() (*codegen.Program, error) {
+	value, err := l.tables().Table(l.hook)
+	if err != nil {
+		return nil, err
+	}
+	t, _, err := codegen.ParseTableSheets(value)
+	if err != nil {
+		return nil, err
+	}
+	p, err := describedBy(l.program, t)
+	if err != nil {
+		return nil, err
+	}
+	now := codegen.TableGeneration(value)
+	maps.DeleteFunc(l.known, func(_ uint8, p policyOf) bool { return now-p.generation > 128 }) // before what events have comes round again
+	l.known[uint8(now)] = policyOf{now, p}
+	return p, nil
 }
 
 // LoadTable puts a policy in force by its table, by one update of a map; on Linux it puts
@@ -144,20 +163,21 @@ func (k *Kernel) noteTable() {
 	k.generation = generation
 }
 
-// noticeTable takes note of a table that another process has loaded.
-func (k *Kernel) noticeTable() {
+// noticeTable takes note of a table that another process has loaded, and reports whether
+// there is one.
+func (k *Kernel) noticeTable() bool {
 	if k.now == nil || k.opts.Pin == "" {
-		return
+		return false
 	}
 	generation, err := k.now.generation()
 	if err == nil && generation == k.generation {
-		return
+		return false
 	}
 	k.problem(err)
 	pinned, counters, err := readPinned(k.opts.Pin)
 	if err != nil {
 		k.problem(err)
-		return
+		return true
 	}
 	if counters != nil {
 		_ = counters.Close()
@@ -166,8 +186,8 @@ func (k *Kernel) noticeTable() {
 		_ = k.before.Close()
 		k.before = nil
 	}
-	k.pinned = *pinned
-	k.noteTable()
+	k.pinned, k.generation = *pinned, pinned.Table // the one before, if the other process has not noted its own yet
+	return true
 }
 
 // keptTables are the tables of a policy's sets: of those that start with the same values
@@ -249,27 +269,25 @@ func LoadPinnedTable(dir string, t *codegen.Table) error {
 	if err := LoadTable(maps, t, with); err != nil {
 		return err
 	}
-	return p.notePinnedTable(dir, t, counters)
+	if err := p.notePinnedTable(dir, maps, t, counters); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotPinned, err)
+	}
+	return nil
 }
 
 // notePinnedTable writes down what has been put in force in place of the policy with the
 // counters.
-func (p *pinnedProgram) notePinnedTable(dir string, t *codegen.Table, counters *ebpf.Map) error {
+func (p *pinnedProgram) notePinnedTable(dir string, maps *PinnedTables, t *codegen.Table, counters *ebpf.Map) error {
 	about, err := t.Description()
 	if err != nil {
 		return err
 	}
 	p.carry(p.Rules, decisions(counters, len(p.Rules)))
 	p.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
-	if p.Table, err = pinnedGeneration(dir, t.Hook); err != nil {
+	if p.Table, err = maps.Generation(t.Hook); err != nil {
 		return err
 	}
-	maps, err := OpenTables(dir)
-	if err != nil {
-		return err
-	}
-	defer maps.Close()
-	inner, err := maps.TableMaps.(kernelTables).inner(t.Hook)
+	inner, err := maps.inner(t.Hook)
 	if err != nil {
 		return err
 	}

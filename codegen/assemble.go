@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// blockID names a block by its index; exitBlock is no block.
+// blockID names a block by its index; noBlock is none.
 type blockID int32
 
 const noBlock blockID = -1

@@ -167,7 +167,7 @@ func (c connection) copyWords(to, from, n int16) asm.Instructions {
 	return code
 }
 
-// bits is the width of a variable's value in its register.
+// width is that of a variable's value in its register, in bits.
 func width(v compiler.Var) int {
 	switch {
 	case v.Part == compiler.High64 || v.Part == compiler.Low64:

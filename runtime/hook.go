@@ -168,7 +168,7 @@ func (l *Link) Instance() *Instance {
 // invoke runs one function on what is shown of a flow. The call's context stays in
 // h.call until the next.
 func (h *Hook) invoke(fn *function, at codegen.AttachType, f *Flow, shown *compiler.Request) (Call, bool) {
-	program := fn.instance.program
+	program := fn.instance.Program()
 	c := Call{Policy: program.Policy, Function: fn.name, Layer: at, Remote: shown.Remote, Verdict: lang.Deny}
 	v := &h.call
 	v.cookie, v.process, v.redirectContext = f.cookie, h.opts.Process, f.redirectContext
@@ -177,9 +177,10 @@ func (h *Hook) invoke(fn *function, at codegen.AttachType, f *Flow, shown *compi
 	}
 	before := v.context
 	var rule, audit int
-	if c.Returned, rule, audit, c.Err = fn.invoke(v); c.Err != nil {
+	if program, c.Returned, rule, audit, c.Err = fn.invoke(v); c.Err != nil {
 		return c, false
 	}
+	c.Policy = program.Policy // of an engine, what was loaded last
 	f.redirectContext = v.redirectContext
 	c.Verdict, c.Changed = verdictOf(c.Returned), v.context != before
 	if rule >= 0 {

@@ -216,11 +216,13 @@ func verdictOf(r0 uint32) lang.Verdict {
 	return lang.Verdict(r0)
 }
 
-// invoke runs a function, and names the rules whose counters moved.
-func (f *function) invoke(call *invocation) (r0 uint32, rule, audit int, err error) {
+// invoke runs a function, and names the rules whose counters moved, and the program whose
+// rules they are.
+func (f *function) invoke(call *invocation) (program *codegen.Program, r0 uint32, rule, audit int, err error) {
 	f.instance.mu.Lock()
 	defer f.instance.mu.Unlock()
-	return f.instance.run(f.code, call)
+	r0, rule, audit, err = f.instance.run(f.code, call)
+	return f.instance.program, r0, rule, audit, err
 }
 
 // run runs a program. The result is the low half of r0: the hook's function

@@ -13,6 +13,8 @@ import (
 // ChangeSet changes a dynamic set of the program by literals of the policy language.
 // A decision sees the set of before or that of after, not some of each.
 func (i *Instance) ChangeSet(name string, change compiler.SetChange, literals []string) error {
+	i.mu.Lock() // another table has other sets
+	defer i.mu.Unlock()
 	number, set, err := findSet(i.program.Sets, name)
 	if err != nil {
 		return err
@@ -21,8 +23,6 @@ func (i *Instance) ChangeSet(name string, change compiler.SetChange, literals []
 	if err != nil {
 		return err
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	outer := i.maps[codegen.SetsMap]
 	if outer == nil {
 		return fmt.Errorf("the program has no map `%s`", codegen.SetsMap)

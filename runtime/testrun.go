@@ -34,7 +34,7 @@ func (i *Instance) TestRun(at codegen.AttachType, context []byte) (returned int3
 		place = out[codegen.TestContextSockAddr:]
 	}
 	copy(call.context[:], place)
-	r0, _, _, err := functions[0].invoke(&call)
+	_, r0, _, _, err := functions[0].invoke(&call)
 	copy(place, call.context[:])
 	return int32(r0), out, err
 }

@@ -2,7 +2,9 @@ package tests
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"testing"
 
@@ -222,4 +224,42 @@ func TestSwitchTables(t *testing.T) {
 	}
 	close(stop)
 	wait.Wait()
+}
+
+// TestHookWhileTablesChange: a decision is told of by the policy that made it.
+func TestHookWhileTablesChange(t *testing.T) {
+	engine, err := codegen.GenerateEngine(codegen.Windows)
+	require.NoError(t, err)
+	hook := runtime.NewHook(nil)
+	link, err := hook.Attach(engine, nil)
+	require.NoError(t, err)
+	others := ""
+	for i := range 99 {
+		others += fmt.Sprintf(" rule r%d: deny if remote_port == %d\n", i, 1000+i)
+	}
+	tables := [2]*codegen.Table{
+		table(t, check(t, "few.hop", "policy few {\n default allow\n rule few: deny if remote_port == 1\n}\n")),
+		table(t, check(t, "many.hop", "policy many {\n default allow\n"+others+" rule many: deny if remote_port == 1\n}\n")),
+	}
+	require.NoError(t, link.Instance().LoadTable(tables[0]))
+	done := make(chan error)
+	go func() {
+		var err error
+		for k := 0; k < 300 && err == nil; k++ {
+			err = link.Instance().LoadTable(tables[(k+1)%2])
+		}
+		done <- err
+	}()
+	r := compiler.NoContext()
+	r.Protocol, r.Remote, r.Local = 6, netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("198.51.100.1:1")
+	for {
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			return
+		default:
+			_, result := hook.Connect(&r)
+			require.Equal(t, result.Calls[0].Policy, result.Calls[0].Rule)
+		}
+	}
 }

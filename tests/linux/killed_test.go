@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
@@ -127,25 +124,9 @@ func TestLoadWaitsForTakeover(t *testing.T) {
 	after := keepPins(t, dir, engineMaps...)
 	before()
 	three := table(t, deniesOne(t, "three", 7003))
-	lock, err := os.Open(dir)
-	require.NoError(t, err)
-	defer lock.Close()
-	require.NoError(t, unix.Flock(int(lock.Fd()), unix.LOCK_EX))
-	info, err := lock.Stat()
-	require.NoError(t, err)
-	loaded := make(chan error)
+	lock, loaded := lockOf(t, dir), make(chan error)
 	go func() { loaded <- runtime.LoadPinnedTable(dir, three) }()
-	waits := fmt.Sprintf(":%d 0 EOF", info.Sys().(*syscall.Stat_t).Ino)
-	require.Eventually(t, func() bool {
-		locks, err := os.ReadFile("/proc/locks")
-		require.NoError(t, err)
-		for line := range strings.Lines(string(locks)) {
-			if strings.Contains(line, "-> FLOCK") && strings.Contains(line, waits) {
-				return true
-			}
-		}
-		return false
-	}, time.Minute, time.Millisecond)
+	waitsFor(t, lock)
 	after()
 	require.NoError(t, lock.Close())
 	require.NoError(t, <-loaded)
@@ -162,6 +143,7 @@ func TestReloadAfterTakeover(t *testing.T) {
 	require.ErrorContains(t, first.Update(compile(t, deniesOne(t, "one", 7001), codegen.Options{})), refused)
 	third := attachTable(t, deniesOne(t, "three", 7003), runtime.KernelOptions{Pin: dir})
 	require.ErrorContains(t, second.LoadTable(table(t, deniesOne(t, "two", 7002))), refused)
+	require.ErrorContains(t, second.ChangeSet("ports", compiler.AddToSet, []string{"7004"}), refused)
 	require.NoError(t, runtime.ChangePinnedSet(dir, "ports", compiler.AddToSet, []string{"7004"}))
 	require.True(t, deniesPort(t, 7003))
 	require.True(t, deniesPort(t, 7004))

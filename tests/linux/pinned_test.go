@@ -88,24 +88,6 @@ func waitsFor(t *testing.T, lock *os.File) {
 	}, 5*time.Second, time.Millisecond)
 }
 
-// A policy is loaded into what is pinned when it is its turn, not what was before.
-func TestLoadWaitsForTakeover(t *testing.T) {
-	fs := bpffs(t)
-	pin, other := filepath.Join(fs, "corp"), filepath.Join(fs, "other")
-	one := check(t, "policy one { default allow }", nil)
-	attachTable(t, one, runtime.KernelOptions{Pin: pin})
-	k := attachTable(t, one, runtime.KernelOptions{Pin: other})
-	lock, done := lockOf(t, pin), make(chan error)
-	go func() { done <- runtime.LoadPinnedTable(pin, table(t, check(t, "policy two { default deny }", nil))) }()
-	waitsFor(t, lock)
-	for _, name := range []string{codegen.TableMap, codegen.SetsMap} {
-		require.NoError(t, os.Rename(filepath.Join(other, name), filepath.Join(pin, name)))
-	}
-	require.NoError(t, lock.Close())
-	require.NoError(t, <-done)
-	require.True(t, deniesDatagram(t, k, device{1, 24, 0}, "192.0.2.1:1"))
-}
-
 // Who waits for a directory that is removed and made again has not locked the new one.
 func TestLockOfRemovedDirectory(t *testing.T) {
 	dir := filepath.Join(bpffs(t), "corp")
@@ -121,18 +103,6 @@ func TestLockOfRemovedDirectory(t *testing.T) {
 	require.NoError(t, again.Close())
 	require.NoError(t, <-done)
 	require.NoDirExists(t, dir)
-}
-
-// Of two that have taken over one engine's pins the first cannot load a policy any more.
-func TestLoadTableAfterTakeover(t *testing.T) {
-	pin := filepath.Join(bpffs(t), "corp")
-	policy := check(t, "policy p { default allow }", nil)
-	first := attachTable(t, policy, runtime.KernelOptions{Pin: pin})
-	second := attachTable(t, policy, runtime.KernelOptions{Pin: pin})
-	deny := table(t, check(t, "policy two { default deny }", nil))
-	require.ErrorContains(t, first.LoadTable(deny), "taken over")
-	require.NoError(t, runtime.LoadPinnedTable(pin, deny))
-	require.True(t, deniesDatagram(t, second, device{1, 24, 0}, "192.0.2.1:1"))
 }
 
 // Named interfaces are those of the namespace of the process that follows them, though

@@ -57,8 +57,8 @@ type Calls struct {
 }
 
 // Stages gives the program with the stages that every policy of some kind has, around any
-// decisions: what is in them depends on the calls, on the options, and on whether the policy has sets, named interfaces, audit rules, rules that
-// log and `mode audit`.
+// decisions: what is in them depends on the calls, on the options, and on whether the policy
+// has sets, named interfaces, audit rules, rules that log and `mode audit`.
 func Stages(p *compiler.Policy, opts *Options, calls Calls) (*Program, error) {
 	if (calls.Network4 || calls.Network6) && len(p.Rules) == 0 {
 		return nil, errors.New("no rule asks for the network context")

@@ -105,7 +105,7 @@ func setMaps(sets []*compiler.Set, target Target) ([]*ebpf.MapSpec, error) {
 			table.Name = SetMapName(s, ipv6)
 			largest = max(largest, table.MaxEntries)
 			tables = append(tables, table)
-			key := binary.NativeEndian.AppendUint32(nil, SetKey(i, ipv6))
+			key := binary.LittleEndian.AppendUint32(nil, SetKey(i, ipv6))
 			outer.Contents = append(outer.Contents, ebpf.MapKV{Key: key, Value: table.Name})
 		}
 	}
@@ -134,7 +134,7 @@ func SetTableMap(blocks []byte, target Target) *ebpf.MapSpec {
 	keys := make([]byte, len(blocks)/tableBlock*4)
 	for i := 0; i < len(blocks); i += tableBlock {
 		key, block := keys[i/16:][:4:4], blocks[i:][:tableBlock:tableBlock]
-		binary.NativeEndian.PutUint32(key, uint32(i/tableBlock))
+		binary.LittleEndian.PutUint32(key, uint32(i/tableBlock))
 		spec.Contents = append(spec.Contents, ebpf.MapKV{Key: key, Value: block})
 	}
 	return spec

@@ -66,12 +66,12 @@ const (
 	headerNetwork    = 1048 // u64 cookie of the network namespace that the interfaces are in
 	headerPolicyHash = 1056 // SHA-256 of the policy
 	headerChecksum   = 1088 // SHA-256 of header, nodes and description, with zeros for what is set at loading
-	headerSetBase    = 1120 // key of the first set's table in the map of sets
+	headerSetBase    = 1120 // key of the first set's table in the map of sets; set at loading, as the next
 	headerGeneration = 1124 // counts the policies that were loaded
 	headerSets       = 1128 // entries used of headerSetList
 	headerInterfaces = 1132 // entries used of headerIfindex
 	headerIfindex    = 1136 // of the named interfaces, by number; 0 for one that is not there
-	headerSheets     = 1184 // key in TableMap of the first sheet, if there were others than those after it; set at loading
+	headerSheets     = 1184 // what is added to a later sheet's number for its key in TableMap; set at loading
 	headerSetList    = 1248 // what is looked up in which set: the last answer first
 	tableHeaderSize  = 1536
 

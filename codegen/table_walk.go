@@ -108,9 +108,9 @@ type walkPlace struct {
 	cursor int16
 }
 
-// walk goes through the trees of a list and leaves the lowest leaf in regBest. That references grow from node to node shows no
-// verifier an end, but keeps what was never written, or is left over from elsewhere,
-// from being followed.
+// walk goes through the trees of a list and leaves the lowest leaf in regBest. That
+// references grow from node to node shows no verifier an end, but keeps what was never
+// written, or is left over from elsewhere, from being followed.
 func (f *function) walk(p walkPlace, next blockID) blockID {
 	done := f.straight(next, asm.And.Imm(regBest, math.MaxInt32))
 	head, middle := f.add(block{}), f.add(block{})

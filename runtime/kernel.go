@@ -25,8 +25,8 @@ type KernelOptions struct {
 	// takes unsigned ones.
 	Driver string
 
-	// Table is, on Windows, the policy of an engine of form table; it is in the
-	// engine's maps before anything is attached. Nil for other programs.
+	// Table is the policy of an engine of form table; it is in the engine's maps before
+	// anything is attached. Nil for other programs.
 	Table *codegen.Table
 
 	// Pin is a directory on a BPF file system (bpffs) that keeps the program in

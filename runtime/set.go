@@ -28,7 +28,7 @@ func (i *Instance) ChangeSet(name string, change compiler.SetChange, literals []
 		return fmt.Errorf("the program has no map `%s`", codegen.SetsMap)
 	}
 	for _, ipv6 := range codegen.SetFamilies(set.Field) {
-		key := binary.NativeEndian.AppendUint32(nil, i.setBase+codegen.SetKey(number, ipv6))
+		key := binary.LittleEndian.AppendUint32(nil, i.setBase+codegen.SetKey(number, ipv6))
 		before, err := readTable(outer.Inner(key), ipv6)
 		if err != nil {
 			return err
@@ -55,7 +55,7 @@ func readTable(m *vm.Map, ipv6 bool) ([]compiler.Range, error) {
 	}
 	var blocks []byte
 	for n := range m.Spec().MaxEntries {
-		block, err := m.Lookup(binary.NativeEndian.AppendUint32(nil, n))
+		block, err := m.Lookup(binary.LittleEndian.AppendUint32(nil, n))
 		if err != nil {
 			return nil, err
 		}

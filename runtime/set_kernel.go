@@ -237,7 +237,7 @@ func setStart(program *codegen.Program, number int) string {
 	}
 	hash := sha256.New()
 	for _, ipv6 := range codegen.SetFamilies(program.Sets[number].Field) {
-		key := binary.NativeEndian.AppendUint32(nil, codegen.SetKey(number, ipv6))
+		key := binary.LittleEndian.AppendUint32(nil, codegen.SetKey(number, ipv6))
 		for _, entry := range tables[codegen.SetsMap].Contents {
 			if bytes.Equal(entry.Key.([]byte), key) {
 				for _, block := range tables[entry.Value.(string)].Contents {

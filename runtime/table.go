@@ -115,7 +115,7 @@ var errNoEngine = errors.New("the program is no engine of form table")
 // instanceTables are the maps of an engine in process.
 type instanceTables struct{ tables, sets *vm.Map }
 
-func mapKey(key uint32) []byte { return binary.NativeEndian.AppendUint32(nil, key) }
+func mapKey(key uint32) []byte { return binary.LittleEndian.AppendUint32(nil, key) }
 
 // inner is the map of the first sheet of the table in force.
 func (m instanceTables) inner(hook compiler.Hook) *vm.Map {

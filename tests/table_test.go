@@ -165,7 +165,12 @@ func TestSheets(t *testing.T) {
 		require.NoError(t, err)
 		rng, random := rand.New(rand.NewPCG(seed, 11)), gen.NewRequests(p)
 		for _, table := range []*codegen.Table{large, small, small} {
+			before, err := maps.Generation(p.Hook)
+			require.NoError(t, err)
 			require.NoError(t, i.LoadTable(table))
+			now, err := maps.Generation(p.Hook)
+			require.NoError(t, err)
+			require.Equal(t, before+1, now)
 			for range 200 {
 				r := random.Random(rng)
 				got, err := i.Eval(&r)

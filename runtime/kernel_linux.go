@@ -168,7 +168,7 @@ func (k *Kernel) prepare(program *codegen.Program, t *codegen.Table) (*loaded, c
 		err = errNoEngine
 	case t != nil:
 		state.Interfaces = nil
-		err = k.putTable(next, t, program.Sets)
+		err = k.putTable(next, t, program)
 	default:
 		if state.Interfaces, err = findInterfaces(program.Interfaces); err == nil {
 			k.bound = state.Interfaces

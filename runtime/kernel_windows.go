@@ -166,8 +166,9 @@ func (k *Kernel) describe(p *codegen.Program) {
 // becomeEngine refuses what the program in force is not.
 func (*Kernel) becomeEngine(*codegen.Table) error { return errNoEngine }
 
-// putTable loads a table into an engine, with the sets that the policies before have had.
-func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error {
+// putTable loads a table into an engine, with the sets that the policies before have had;
+// the program is the engine with what the table describes.
+func (k *Kernel) putTable(l *loaded, t *codegen.Table, program *codegen.Program) error {
 	before, base, err := k.setsInForce()
 	if err != nil {
 		return err
@@ -176,12 +177,13 @@ func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error
 		defer before.Close()
 	}
 	var with codegen.TableLoading
-	if with.Sets, err = keptTables(t, sets, &k.pinned, before, base); err != nil {
+	if with.Sets, err = keptTables(t, program.Sets, &k.pinned, before, base); err != nil {
 		return err
 	}
 	if err := LoadTable(l.tables(), t, with); err != nil {
 		return fmt.Errorf("%w: the policy's table: %w", ErrKernel, err)
 	}
+	k.problem(l.know(program))
 	return nil
 }
 
@@ -216,7 +218,7 @@ func (k *Kernel) load(program *codegen.Program) (*loaded, error) {
 	case l.engine() != (k.opts.Table != nil):
 		err = errNoEngine
 	case l.engine():
-		err = k.putTable(l, k.opts.Table, program.Sets)
+		err = k.putTable(l, k.opts.Table, program)
 	default:
 		err = k.keepSets(l)
 	}

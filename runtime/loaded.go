@@ -30,9 +30,6 @@ type loaded struct {
 // newLoaded takes the collection over, unless it fails, and starts to read events.
 func newLoaded(program *codegen.Program, collection *ebpf.Collection, opts *KernelOptions) (*loaded, error) {
 	l := &loaded{program: program, hook: opts.hook(), Collection: collection, done: make(chan struct{}), known: map[uint8]policyOf{}}
-	if len(program.Rules) > 0 { // of an engine that gets its first table, whose generation is 1
-		l.known[1] = policyOf{1, program}
-	}
 	events := collection.Maps[codegen.EventsMap]
 	if events == nil || opts.Event == nil {
 		close(l.done)

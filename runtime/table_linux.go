@@ -18,8 +18,9 @@ func (k *Kernel) becomeEngine(t *codegen.Table) error {
 	return k.locked(func() error { return k.replace(engine, t) })
 }
 
-// putTable loads a table into an engine, with the sets that the policies before have had.
-func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error {
+// putTable loads a table into an engine, with the sets that the policies before have had;
+// the program is the engine with what the table describes.
+func (k *Kernel) putTable(l *loaded, t *codegen.Table, program *codegen.Program) error {
 	before, base, err := k.setsInForce()
 	if err != nil {
 		return err
@@ -31,7 +32,7 @@ func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error
 	if err != nil {
 		return err
 	}
-	with.Sets, err = keptTables(t, sets, &k.pinned, before, base)
+	with.Sets, err = keptTables(t, program.Sets, &k.pinned, before, base)
 	if err != nil {
 		return err
 	}
@@ -39,6 +40,7 @@ func (k *Kernel) putTable(l *loaded, t *codegen.Table, sets []codegen.Set) error
 		return fmt.Errorf("%w: the policy's table: %w", ErrKernel, err)
 	}
 	k.bound = with.Interfaces
+	k.problem(l.know(program))
 	return nil
 }
 

@@ -101,10 +101,25 @@ func (l *loaded) learn() (*codegen.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := codegen.TableGeneration(value)
-	maps.DeleteFunc(l.known, func(_ uint8, p policyOf) bool { return now-p.generation > 128 }) // before what events have comes round again
-	l.known[uint8(now)] = policyOf{now, p}
+	l.remember(codegen.TableGeneration(value), p)
 	return p, nil
+}
+
+// know remembers the policy whose table has been loaded, so that its events are known when
+// another process has loaded the next.
+func (l *loaded) know(program *codegen.Program) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	generation, err := l.generation()
+	if err == nil {
+		l.remember(generation, program)
+	}
+	return err
+}
+
+func (l *loaded) remember(generation uint32, program *codegen.Program) {
+	maps.DeleteFunc(l.known, func(_ uint8, p policyOf) bool { return generation-p.generation > 128 }) // before what events have comes round again
+	l.known[uint8(generation)] = policyOf{generation, program}
 }
 
 // LoadTable puts a policy in force by its table, by one update of a map; on Linux it puts
@@ -129,7 +144,7 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 		return err // what is pinned is another's
 	}
 	k.noticeTable()
-	about, err := t.Description()
+	program, err := describedBy(k.now.program, t)
 	if err != nil {
 		return err
 	}
@@ -140,15 +155,13 @@ func (k *Kernel) LoadTable(t *codegen.Table) error {
 	if old != nil {
 		defer old.Close()
 	}
-	if err := k.putTable(k.now, t, about.Sets); err != nil {
+	if err := k.putTable(k.now, t, program); err != nil {
 		return err
 	}
 	k.opts.Table = t
 	k.pinned.carry(k.pinned.Rules, decisions(old, len(k.pinned.Rules)))
-	k.pinned.describe(about.Policy, about.Rules, about.Sets, tableStarts(t, about.Sets))
+	k.pinned.describe(program.Policy, program.Rules, program.Sets, tableStarts(t, program.Sets))
 	k.noteTable()
-	_, err = k.now.current() // so that its events are known when another process has loaded the next
-	k.problem(err)
 	return k.pin()
 }
 

@@ -225,13 +225,15 @@ type trees struct {
 func (t *trees) better(than *trees, room int) bool {
 	path, size := t.cost()
 	otherPath, otherSize := than.cost()
+	most := room
+	if room < 0 {
+		most = KernelRoom
+	}
 	switch {
-	case room > 0 && max(size, otherSize) > room:
+	case max(size, otherSize) > most:
 		return size < otherSize
 	case room > SmallRoom:
 		return path < otherPath
-	case room < 0 && max(size, otherSize) > KernelRoom:
-		return size < otherSize
 	}
 	// Half the path is worth four times the size.
 	return path*path*float64(size+1) < otherPath*otherPath*float64(otherSize+1)

@@ -5,9 +5,9 @@ import "github.com/cilium/ebpf/asm"
 // Protocols whose packets start with two ports.
 var portProtocols = []int32{6, 17, 33, 132, 136} // TCP, UDP, DCCP, SCTP, UDP-Lite
 
-// IPv6 extension headers. Who may send them can say one destination to the routing
-// and another to this program, so that they are denied; but see jumbo.
-var extensionHeaders = []int32{0, 43, 44, 60, 135, 139, 140}
+// IPv6 extension headers, but for hop-by-hop options, of which see jumbo. Who may send them
+// can say one destination to the routing and another to this program, so that they are denied.
+var extensionHeaders = []int32{43, 44, 60, 135, 139, 140}
 
 // egress is the stage that sees every packet with the device it leaves by. It
 // decides on all but TCP connections, and on those whose route has moved.
@@ -37,27 +37,24 @@ func (f *function) findSocket(next, drop blockID) blockID {
 	return f.branch(asm.JEq, asm.R1, 0, drop, full, asm.LoadMem(asm.R1, regContext, linuxBuffSocket, asm.DWord))
 }
 
-// socketType, socketProtocol and socketState load from the socket in r7 into r1, before
-// findSocket has been there unless there is no other way.
-func (f *function) socketType() asm.Instruction {
+// socket loads from the socket in r7 into r1, before findSocket has been there unless there
+// is no other way: a member of the kernel's structure, or what stands for it in what
+// programs are shown.
+func (f *function) socket(member string, shown int16) asm.Instruction {
 	if f.devices {
-		return asm.LoadMem(asm.R1, asm.R7, linuxSockType, asm.Word)
+		return asm.LoadMem(asm.R1, asm.R7, shown, asm.Word)
 	}
-	return loadMember(asm.R1, asm.R7, "sock", "sk_type")
+	return loadMember(asm.R1, asm.R7, "sock", member)
 }
 
+func (f *function) socketType() asm.Instruction { return f.socket("sk_type", linuxSockType) }
+
 func (f *function) socketProtocol() asm.Instruction {
-	if f.devices {
-		return asm.LoadMem(asm.R1, asm.R7, linuxSockProtocol, asm.Word)
-	}
-	return loadMember(asm.R1, asm.R7, "sock", "sk_protocol")
+	return f.socket("sk_protocol", linuxSockProtocol)
 }
 
 func (f *function) socketState() asm.Instruction {
-	if f.devices {
-		return asm.LoadMem(asm.R1, asm.R7, linuxSockState, asm.Word)
-	}
-	return loadMember(asm.R1, asm.R7, "sock", "__sk_common.skc_state")
+	return f.socket("__sk_common.skc_state", linuxSockState)
 }
 
 // packetDevice puts the device that the packet leaves by into the flow.

@@ -8,7 +8,16 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/hopgate/hopgate/codegen"
 )
+
+// refusesCode reports whether an error says that a policy does not load in form code, while
+// as a table it may.
+func refusesCode(err error) bool {
+	verifier := new(ebpf.VerifierError)
+	return errors.Is(err, codegen.ErrTooLarge) || errors.As(err, &verifier)
+}
 
 // explainRefusal prints the verifier's log if that was asked for; else the error it gives
 // says how to.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -158,8 +157,7 @@ func (e *enforcement) enforce(policy *compiler.Policy, cgroup string) error {
 	default:
 		e.hook, err = runtime.AttachKernel(program, e.options(cgroup))
 	}
-	refused := new(ebpf.VerifierError)
-	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !errors.Is(err, codegen.ErrTooLarge) && !errors.As(err, &refused) {
+	if e.o.form.value == "code" || e.o.udpReplies.value == "leave" || !refusesCode(err) {
 		return err
 	}
 	if as := e.enforceTable(policy, cgroup); as != nil {

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/windows"
 
 	"github.com/hopgate/hopgate/codegen"
@@ -169,8 +168,7 @@ func (e *enforcement) interfacesChanged(policy *compiler.Policy) bool {
 func (e *enforcement) enforce(policy *compiler.Policy, opts *runtime.KernelOptions) error {
 	e.table = e.o.form.value == "table" || e.o.form.value == "auto" && e.o.driver != ""
 	err := e.attach(policy, opts)
-	refused := new(ebpf.VerifierError)
-	if e.table || e.o.form.value == "code" || !errors.Is(err, codegen.ErrTooLarge) && !errors.As(err, &refused) {
+	if e.table || e.o.form.value == "code" || !refusesCode(err) {
 		return err
 	}
 	e.table = true

@@ -121,25 +121,13 @@ func TestTableOfAnotherNamespace(t *testing.T) {
 		done <- err
 	}()
 	require.NoError(t, <-done)
-	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "hgvpn1"}, PeerName: "hgpeer1"}
-	require.NoError(t, netlink.LinkAdd(link))
-	t.Cleanup(func() { _ = netlink.LinkDel(link) })
-	made, err := netlink.LinkByName("hgvpn1")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(made))
-	d := device{uint32(made.Attrs().Index), 6, 0}
+	_, d := veth(t, "hgvpn1")
 	require.Eventually(t, func() bool { return deniesDatagram(t, k, d, "192.0.2.1:1") }, 5*time.Second, time.Millisecond)
 }
 
 // A named interface that cannot be looked up for a while stays the one that it was.
 func TestInterfaceLookupFails(t *testing.T) {
-	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "hgvpn2"}, PeerName: "hgpeer2"}
-	require.NoError(t, netlink.LinkAdd(link))
-	t.Cleanup(func() { _ = netlink.LinkDel(link) })
-	made, err := netlink.LinkByName("hgvpn2")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(made))
-	d := device{uint32(made.Attrs().Index), 6, 0}
+	made, d := veth(t, "hgvpn2")
 	open, err := netlink.NewHandle()
 	require.NoError(t, err)
 	defer open.Close()

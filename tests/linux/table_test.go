@@ -198,6 +198,17 @@ func TestPinnedTables(t *testing.T) {
 	require.Equal(t, "live", logged.Load().ID)
 }
 
+// veth makes a network device, which is up until the end of the test.
+func veth(t *testing.T, name string) (netlink.Link, device) {
+	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "-peer"}
+	require.NoError(t, netlink.LinkAdd(link))
+	t.Cleanup(func() { _ = netlink.LinkDel(link) })
+	made, err := netlink.LinkByName(name)
+	require.NoError(t, err)
+	require.NoError(t, netlink.LinkSetUp(made))
+	return made, device{uint32(made.Attrs().Index), 6, 0}
+}
+
 // A named interface is the one that has the name now, in a table as in form code.
 func TestTableFollowsInterfaces(t *testing.T) {
 	k := attachTable(t, check(t, `policy p { default allow
@@ -205,13 +216,7 @@ func TestTableFollowsInterfaces(t *testing.T) {
   set ports dynamic = { 9 }
   rule vpn: deny if next_hop == $vpn
   rule ports: deny if remote_port in $ports }`, nil), runtime.KernelOptions{})
-	link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "hgother0"}, PeerName: "hgpeer0"}
-	require.NoError(t, netlink.LinkAdd(link))
-	t.Cleanup(func() { _ = netlink.LinkDel(link) })
-	made, err := netlink.LinkByName("hgother0")
-	require.NoError(t, err)
-	require.NoError(t, netlink.LinkSetUp(made))
-	d := device{uint32(made.Attrs().Index), 6, 0}
+	made, d := veth(t, "hgother0")
 	require.False(t, deniesDatagram(t, k, d, "192.0.2.1:1"))
 	require.True(t, deniesDatagram(t, k, d, "192.0.2.1:9"))
 	require.NoError(t, netlink.LinkSetDown(made))

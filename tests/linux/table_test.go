@@ -139,7 +139,7 @@ func TestTablesLeaveNoGap(t *testing.T) {
 // What is pinned of an engine takes policies and changes of sets from other processes.
 func TestPinnedTables(t *testing.T) {
 	lo := device{1, 24, 0}
-	pin := filepath.Join(bpffs(t), "corp")
+	pin, own := filepath.Join(bpffs(t), "corp"), ownCgroup(t) // where no test before has left a socket that still sends
 	policy := func(name string) *compiler.Policy {
 		return check(t, fmt.Sprintf(`policy %s { default allow
   set live dynamic = { 192.0.2.0/24 }
@@ -148,7 +148,7 @@ func TestPinnedTables(t *testing.T) {
   rule %s: deny if remote_port in $ports }`, name, name), nil)
 	}
 	var logged atomic.Pointer[codegen.Rule]
-	k := attachTable(t, policy("one"), runtime.KernelOptions{Pin: pin, Event: func(p *codegen.Program, e *codegen.Event) { logged.Store(&p.Rules[e.Rule]) }})
+	k := attachTable(t, policy("one"), runtime.KernelOptions{Cgroup: own, Pin: pin, Event: func(p *codegen.Program, e *codegen.Event) { logged.Store(&p.Rules[e.Rule]) }})
 	require.True(t, deniesDatagram(t, k, lo, "192.0.2.1:1"))
 	require.False(t, deniesDatagram(t, k, lo, "203.0.113.1:1"))
 
@@ -189,7 +189,7 @@ func TestPinnedTables(t *testing.T) {
 	require.NoError(t, k.Close())
 
 	// The next process takes over what the one before has left.
-	k = attachTable(t, policy("three"), runtime.KernelOptions{Pin: pin})
+	k = attachTable(t, policy("three"), runtime.KernelOptions{Cgroup: own, Pin: pin})
 	require.True(t, deniesDatagram(t, k, lo, "100.64.2.3:1"))
 	require.False(t, deniesDatagram(t, k, lo, "203.0.113.1:1"))
 	require.EqualValues(t, 4, counts(t, k)["live"])
